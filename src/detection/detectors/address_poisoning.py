@@ -8,16 +8,16 @@ Poisoning Attack", CCS 2024.)
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, count
+from src.detection.detectors.base import AlertSpec, Detector, Parameter, count
 from src.detection.evidence import Evidence, LookAlike
 from src.detection.records import ZERO_ADDRESS, Action, TransferLike, Verdict
 
 _SILENT = Verdict("address_poisoning")
 
 
-class AddressPoisoningDetector:
+class AddressPoisoningDetector(Detector):
     """Look-alike counterparties, zero transfers and counterfeit tokens in strangers' names.
 
     `BLOCK` when the sender itself pays an address that imitates one it paid before; else `REVIEW`.
@@ -38,15 +38,9 @@ class AddressPoisoningDetector:
             1, 1, 1000, "Zero transfers in strangers' names from which to review.", whole=True
         ),
     }
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, min_zero_transfers: int) -> None:
         self._min_zero_transfers = min_zero_transfers
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(int(parameters["min_zero_transfers"] or 1))
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""

@@ -1,9 +1,9 @@
 """Atomic arbitrage: tokens go round a circle of traders, and one currency of the origin's grows."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
+from src.detection.detectors.base import AlertSpec, Detector, Parameter
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
 
@@ -16,7 +16,7 @@ _BESIDES = 0.1
 """Of the profit's value: what else may remain. A tip to the block's producer may be all of it."""
 
 
-class ArbitrageDetector:
+class ArbitrageDetector(Detector):
     """Names atomic arbitrage. Informational: it asks for `ALLOW` and lowers no other detector.
 
     Two or more outsiders trade: each ends poorer of one token and richer of another (an exchange
@@ -34,7 +34,6 @@ class ArbitrageDetector:
     ALERT: ClassVar[AlertSpec | None] = None
     LABEL: ClassVar[str] = "arbitrage"
     SUMMARY: ClassVar[str] = "Names atomic arbitrage; asks for nothing."
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "max_margin": Parameter(0.1, 0.0, 1.0, "Largest profit, as a share of what was paid in."),
         "max_profit": Parameter(5.0, 0.0, 1e6, "Largest profit, ETH by the reference values."),
@@ -43,11 +42,6 @@ class ArbitrageDetector:
     def __init__(self, max_margin: float, max_profit: float) -> None:
         self._max_margin = max_margin
         self._max_profit = max_profit
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(float(parameters["max_margin"] or 0), float(parameters["max_profit"] or 0))
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""

@@ -1,17 +1,16 @@
 """Everything comes back: no account ends richer or poorer of anything."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
+from src.detection.detectors.base import AlertSpec, Detector
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
 _SILENT = Verdict("balanced")
 
 
-class BalancedDetector:
+class BalancedDetector(Detector):
     """Names transactions in which every account ends with what it had, to the unit.
 
     Informational: it asks for `ALLOW` and lowers no other detector. An anomaly that it names is
@@ -22,13 +21,6 @@ class BalancedDetector:
     NAME: ClassVar[str] = "balanced"
     ALERT: ClassVar[AlertSpec | None] = None
     SUMMARY: ClassVar[str] = "Names transactions after which every account has what it had."
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
-    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls()
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""

@@ -109,13 +109,17 @@ class Detector(Protocol):
     ALERT: ClassVar[AlertSpec | None]
     """The alert that the detector raises on its own; None where the primary one reports it."""
     SUMMARY: ClassVar[str]
-    PARAMETERS: ClassVar[Mapping[str, Parameter]]
-    NEEDS: ClassVar[frozenset[Need]]
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
     """Where one is not met, the detector is not asked and the decision says so."""
 
     @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:
-        """Make one; `parameters` has exactly the names of `PARAMETERS`. Raises ValueError."""
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """Make one; `parameters` has exactly the names of `PARAMETERS`. Raises ValueError.
+
+        A detector that needs anything else overrides this.
+        """
+        return cls(**parameters)
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """Judge one transaction."""

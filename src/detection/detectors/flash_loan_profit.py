@@ -1,9 +1,9 @@
 """A flash loan after which the sender's side is richer of something and poorer of nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, count
+from src.detection.detectors.base import AlertSpec, Detector, Parameter, count
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE_DECIMALS, ZERO_ADDRESS, Action, Verdict
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SILENT = Verdict("flash_loan_profit")
 
 
-class FlashLoanProfitDetector:
+class FlashLoanProfitDetector(Detector):
     """`REVIEW` when a loan is repaid within the transaction and the sender's side only gains.
 
     A loan is a token that one party gives another and gets back in full later in the same
@@ -38,15 +38,9 @@ class FlashLoanProfitDetector:
             3, 3, 10_000, "Transfers from which a transaction is looked at.", whole=True
         ),
     }
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, min_transfers: int) -> None:
         self._min_transfers = min_transfers
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(int(parameters["min_transfers"] or 0))
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""

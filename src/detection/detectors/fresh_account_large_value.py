@@ -4,7 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing
+from src.detection.detectors.base import (
+    AlertSpec,
+    Detector,
+    Equipment,
+    Need,
+    Parameter,
+    count,
+    missing,
+)
 from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
 from src.detection.records import Action, Verdict
@@ -12,7 +20,7 @@ from src.detection.records import Action, Verdict
 _SILENT = Verdict("fresh_account_large_value")
 
 
-class FreshAccountLargeValueDetector:
+class FreshAccountLargeValueDetector(Detector):
     """`REVIEW` when a young or hardly used account orders an extraordinarily large transfer.
 
     "Large" is measured against what ordinary transfers of the same token move, in robust standard
@@ -74,7 +82,7 @@ class FreshAccountLargeValueDetector:
                 fact = evidence.tokens.get(transfer.token)
                 token = fact.symbol if fact and fact.symbol else transfer.token
                 fresh = (
-                    f"has sent {count_before(nonce)} before"
+                    f"has sent {count(nonce, 'transaction') if nonce else 'nothing'} before"
                     if nonce is not None and has_sent_little
                     else f"is {age:.0f} minutes old"
                 )
@@ -95,8 +103,3 @@ def large_amount(amounts: TokenAmounts, deviations: float) -> float:
 def times(amount: int, large: float, token: str) -> str:
     """An amount beside the one that counts as large: the token's decimals may be unknown."""
     return f"{amount / large:,.1f} times the amount of {token} that is already far more than usual"
-
-
-def count_before(nonce: int) -> str:
-    """How many transactions an account has sent before the one with this nonce."""
-    return "nothing" if nonce == 0 else f"{nonce} transaction{'' if nonce == 1 else 's'}"

@@ -1,16 +1,22 @@
 """A contract that is new takes the tokens of somebody who neither signed nor was called."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, count, missing
+from src.detection.detectors.base import (
+    AlertSpec,
+    Detector,
+    Parameter,
+    count,
+    missing,
+)
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
 
 _SILENT = Verdict("fresh_contract_drain")
 
 
-class FreshContractDrainDetector:
+class FreshContractDrainDetector(Detector):
     """`REVIEW` when a contract younger than a day makes an account lose tokens for nothing.
 
     The class of attacks that transfers cannot show: a missing authorisation, an abused allowance,
@@ -27,7 +33,6 @@ class FreshContractDrainDetector:
         "{sender} executed tx in which a new contract takes an account's tokens",
     )
     SUMMARY: ClassVar[str] = "A contract younger than a day takes tokens of an account for nothing."
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "max_transfers": Parameter(
             20, 1, 10_000, "Transfers up to which a transaction is looked at.", whole=True
@@ -36,11 +41,6 @@ class FreshContractDrainDetector:
 
     def __init__(self, max_transfers: int) -> None:
         self._max_transfers = max_transfers
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(int(parameters["max_transfers"] or 1))
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""

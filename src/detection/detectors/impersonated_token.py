@@ -1,16 +1,15 @@
 """Tokens that bear a well-known token's symbol and are another contract."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
+from src.detection.detectors.base import AlertSpec, Detector, Need
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
 _SILENT = Verdict("impersonated_token")
 
 
-class ImpersonatedTokenDetector:
+class ImpersonatedTokenDetector(Detector):
     """`REVIEW` when a token bears a well-known token's symbol, look-alike letters included.
 
     Whether it imitates that token is unknown: genuine tokens share symbols, and everything that
@@ -24,13 +23,7 @@ class ImpersonatedTokenDetector:
         "{sender} executed tx with another token that bears a well-known token's symbol",
     )
     SUMMARY: ClassVar[str] = "A token moved bears a well-known token's symbol at another address."
-    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
     NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.WELL_KNOWN_SYMBOLS})
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls()
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""

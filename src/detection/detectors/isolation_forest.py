@@ -6,8 +6,8 @@ from typing import ClassVar, Self
 
 from src.detection.detectors.base import (
     AlertSpec,
+    Detector,
     Equipment,
-    Need,
     Parameter,
     missing,
     than_training,
@@ -18,7 +18,7 @@ from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Verdict
 _UNSCORED = Verdict("isolation_forest", Action.REVIEW, "the transaction could not be scored")
 
 
-class IsolationForestDetector:
+class IsolationForestDetector(Detector):
     """`REVIEW` from the anomaly threshold on or without a score, `BLOCK` from a higher one."""
 
     NAME: ClassVar[str] = "isolation_forest"
@@ -42,7 +42,6 @@ class IsolationForestDetector:
             whole=True,
         ),
     }
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, review_at: float, block_at: float, *, review_unscored: bool = True) -> None:
         self.review_at = review_at

@@ -1,9 +1,8 @@
 """Dealings with addresses on a list of known exploiters and scammers."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Detector, missing
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
@@ -11,7 +10,7 @@ _NO_LIST = missing("known_bad_address", "ADDRESS_LIST names no list, or it has n
 _SILENT = Verdict("known_bad_address")
 
 
-class KnownBadAddressDetector:
+class KnownBadAddressDetector(Detector):
     """`BLOCK` when the sender or the contract called is listed, `REVIEW` for a counterparty."""
 
     NAME: ClassVar[str] = "known_bad_address"
@@ -21,13 +20,6 @@ class KnownBadAddressDetector:
         "{sender} executed tx with a listed bad address",
     )
     SUMMARY: ClassVar[str] = "An involved address is on the operator's list (setting ADDRESS_LIST)."
-    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls()
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""

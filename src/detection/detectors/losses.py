@@ -1,11 +1,11 @@
 """Who loses tokens and did not order it: many tokens of one, few of many, nearly all of it."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Final, NamedTuple, Self
+from typing import ClassVar, Final, NamedTuple
 
 from src.detection.detectors.base import (
     AlertSpec,
-    Equipment,
+    Detector,
     Need,
     Parameter,
     count,
@@ -25,7 +25,7 @@ _SILENT = Verdict("drained_account")
 _NOT_EMPTIED = Verdict("emptied_account")
 
 
-class DrainedAccountDetector:
+class DrainedAccountDetector(Detector):
     """`REVIEW` when an account that has not signed loses several tokens and gets none.
 
     Or when many such accounts lose tokens to few: a router with a missing check spends the
@@ -61,17 +61,11 @@ class DrainedAccountDetector:
             whole=True,
         ),
     }
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, min_tokens: float, min_accounts: float, max_nonce: float) -> None:
         self._min_tokens = min_tokens
         self._min_accounts = min_accounts
         self._max_nonce = max_nonce
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(**parameters)  # type: ignore[arg-type]
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
@@ -148,7 +142,7 @@ class Loss(NamedTuple):
     amount: int  # raw units
 
 
-class EmptiedAccountDetector:
+class EmptiedAccountDetector(Detector):
     """`REVIEW` when somebody else's account is emptied of a valuable token.
 
     Thefts from bridges, vaults and wallets are often one plain transfer, which looks like a
@@ -185,11 +179,6 @@ class EmptiedAccountDetector:
         self._min_value = min_value
         self._min_share = min_share
         self._max_nonce = max_nonce
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(**parameters)  # type: ignore[arg-type]
 
     def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
         """See `AsksForHoldings`: of those that lose much for nothing."""

@@ -5,6 +5,7 @@ from typing import ClassVar, Final, Self
 
 from src.detection.detectors.base import (
     AlertSpec,
+    Detector,
     Equipment,
     Need,
     Parameter,
@@ -29,7 +30,7 @@ _SILENT = Verdict("disproportionate_mint")
 _NOT_INFLATED = Verdict("inflated_supply")
 
 
-class DisproportionateMintDetector:
+class DisproportionateMintDetector(Detector):
     """`REVIEW` when more of a token is created at once than its history makes plausible.
 
     The history is that of the model's training transfers; other tokens are not judged. What is
@@ -81,7 +82,7 @@ class DisproportionateMintDetector:
         return _SILENT
 
 
-class InflatedSupplyDetector:
+class InflatedSupplyDetector(Detector):
     """`REVIEW` when a large share of a token's supply is minted and nobody pays for it.
 
     Whoever takes over a token's owner, or finds a bridge that believes a false message, mints. The
@@ -97,7 +98,6 @@ class InflatedSupplyDetector:
         "{sender} executed tx that mints much of a token's supply for nothing",
     )
     SUMMARY: ClassVar[str] = "A large share of a token's supply is minted and nobody pays for it."
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_share": Parameter(
             0.1, 0.001, 1000, "Share of the supply a block before that is minted at least."
@@ -106,11 +106,6 @@ class InflatedSupplyDetector:
 
     def __init__(self, min_share: float) -> None:
         self._min_share = min_share
-
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(**parameters)  # type: ignore[arg-type]
 
     def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
         """See `AsksForHoldings`: the supplies of what is minted for nothing."""

@@ -15,6 +15,7 @@ from typing import ClassVar, Final, Self
 
 from src.detection.detectors.base import (
     AlertSpec,
+    Detector,
     Equipment,
     Need,
     Parameter,
@@ -34,7 +35,7 @@ _ALLOWED = Verdict("approval_phishing")
 _UNSHARED = Verdict("drainer_split")
 
 
-class ApprovalPhishingDetector:
+class ApprovalPhishingDetector(Detector):
     """`REVIEW` when the sender calls a token itself and so moves what belongs to another account.
 
     Allowances are for contracts, which their owners call. Custodians such as exchanges collect
@@ -59,11 +60,6 @@ class ApprovalPhishingDetector:
     def __init__(self, max_nonce: int) -> None:
         self._max_nonce = max_nonce
 
-    @classmethod
-    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
-        """See `Detector`."""
-        return cls(int(parameters["max_nonce"] or 0))
-
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
         if len(evidence.transfers) != 1:
@@ -87,7 +83,7 @@ class ApprovalPhishingDetector:
         )
 
 
-class DrainerSplitDetector:
+class DrainerSplitDetector(Detector):
     """`REVIEW` when an account that has not signed loses a token to two others in round shares.
 
     It gets nothing in the transaction, the two give nothing, and neither is the sender: a seller
@@ -111,7 +107,6 @@ class DrainerSplitDetector:
             20, 2, 1000, "Transfers up to which a transaction is looked at.", whole=True
         ),
     }
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, min_share: float, max_share: float, max_transfers: int) -> None:
         self._shares = range(round(min_share * STEPS), round(max_share * STEPS) + 1)

@@ -5,8 +5,8 @@ from typing import ClassVar, Final, Self
 
 from src.detection.detectors.base import (
     AlertSpec,
+    Detector,
     Equipment,
-    Need,
     Parameter,
     SupervisedModel,
     missing,
@@ -22,7 +22,7 @@ CLASSIFIER_BLOCK_AT: Final = 0.9
 _SILENT = Verdict("supervised")
 
 
-class SupervisedDetector:
+class SupervisedDetector(Detector):
     """`REVIEW` and `BLOCK` from an attack score on.
 
     Where the operator names a classifier of their own, its probability takes the place of the
@@ -52,7 +52,6 @@ class SupervisedDetector:
             f"background. Of an own classifier the probability; unset, {CLASSIFIER_BLOCK_AT:g}.",
         ),
     }
-    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(
         self,
