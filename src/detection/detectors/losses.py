@@ -76,14 +76,16 @@ class DrainedAccountDetector(Detector):
         if len(evidence.transfers) < self._min_tokens or len(evidence.moved) < self._min_tokens:
             return _SILENT
         ours = (evidence.sender, evidence.to, evidence.parties.agent)
+        burnt: set[str] | None = None
         for account, changes in evidence.balances.items():
             if len(changes) < self._min_tokens or account in ours:
                 continue
             lost = {token for token, amount in changes.items() if amount < 0}
             gained = [(token, amount) for token, amount in changes.items() if amount > 0]
-            if len(lost) < self._min_tokens or _burnt(evidence) - lost:
+            if len(lost) < self._min_tokens:
                 continue
-            if all(evidence.is_negligible(*gain) for gain in gained):
+            burnt = _burnt(evidence) if burnt is None else burnt
+            if not burnt - lost and all(evidence.is_negligible(*gain) for gain in gained):
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
