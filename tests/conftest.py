@@ -4,6 +4,7 @@ What is slow to import (scikit-learn, web3, numba) is imported where it is used:
 single test file pays for this one.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ settings.load_profile("project")
 
 def pytest_configure(config: pytest.Config) -> None:
     end_in_good_order(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported stays: not looking for garbage among it saves a third of the collection."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
+
+if TYPE_CHECKING:
+    import schemathesis
 
 pytestmark = [
     pytest.mark.integration,
@@ -37,32 +39,29 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield opened
 
 
-def operations() -> list[Any]:
-    guarded: Any = create_app(service_settings("sqlite:///unused.db"), common_settings())
-    schema = schemathesis.openapi.from_dict(guarded.app.openapi())
-    return [found.ok() for found in schema.get_all_operations()]
-
-
-def cases() -> list[Any]:
-    """Every operation with input as described and, where there is such a thing, with other."""
-    return [
-        pytest.param(operation, mode, id=f"{operation.label}-{mode.value}")
-        for operation in operations()
-        for mode in schemathesis.GenerationMode
-        if mode.is_positive or operation.label not in TAKE_ANYTHING
-    ]
-
-
 @pytest.mark.hypothesis
-@pytest.mark.parametrize(("operation", "mode"), cases())
 def test_every_answer_is_as_described_and_none_is_our_mistake(
-    operation: Any, mode: schemathesis.GenerationMode, client: TestClient
+    client: TestClient, subtests: pytest.Subtests
 ) -> None:
+    """Every operation with input as described and, where there is such a thing, with other."""
+    import schemathesis  # takes a second, which every process of the tests would pay
+
+    app: Any = client.app
+    schema = schemathesis.openapi.from_dict(app.app.openapi())
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        for mode in schemathesis.GenerationMode:
+            if mode.is_positive or operation.label not in TAKE_ANYTHING:
+                with subtests.test(f"{operation.label}-{mode.value}"):
+                    check(operation, mode, client)
+
+
+def check(operation: Any, mode: "schemathesis.GenerationMode", client: TestClient) -> None:
     documented = {str(code) for code in operation.definition.raw["responses"]}
 
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(max_examples=10, suppress_health_check=list(HealthCheck))
-    def check(case: schemathesis.Case) -> None:
+    def answered(case: "schemathesis.Case") -> None:
         answer = send(case, client)
         # 503 with Retry-After is an honest answer of a queue that is full.
         assert answer.status_code < 500 or answer.status_code == 503, answer.text
@@ -70,10 +69,10 @@ def test_every_answer_is_as_described_and_none_is_our_mistake(
         if answer.status_code >= 400:
             assert answer.headers["content-type"] == "application/problem+json"
 
-    check()
+    answered()
 
 
-def send(case: schemathesis.Case, client: TestClient) -> Any:
+def send(case: "schemathesis.Case", client: TestClient) -> Any:
     arguments = case.as_transport_kwargs(base_url=BASE_URL)
     arguments.pop("cookies", None)
     headers = {

@@ -1,5 +1,6 @@
 """Raw transactions: every type is read and its signer recovered; nothing else passes."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -89,12 +90,28 @@ def test_the_second_signature_of_the_same_transaction_is_refused() -> None:
     [
         b"", b"\0", b"\x02", b"\x05" + b"\xc0", b"\x7e\xc0", b"\x80", b"\xc0", b"\xf8",
         b"\x03\xc0", b"\x02" + b"\xc1" * 100_000, b"\x03" + b"\xc1" * 100_000,
-        raw_of(gasPrice=9)[:-1], raw_of(gasPrice=9) + b"\0", raw_of(**FEES) + b"\0",
-        b"\xf8" * (MAX_RAW_BYTES + 1), raw_of(**FEES, data=bytes(MAX_DATA_BYTES)),
-        raw_of(**FEES, accessList=[{"address": "0x" + "33" * 20, "storageKeys": []}] * 12_000),
+        b"\xf8" * (MAX_RAW_BYTES + 1),
     ],
 )  # fmt: skip
 def test_what_no_node_would_accept_is_refused(raw: bytes) -> None:
+    with pytest.raises(NotSimulated):
+        decode_raw(raw)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: raw_of(gasPrice=9)[:-1],
+        lambda: raw_of(gasPrice=9) + b"\0",
+        lambda: raw_of(**FEES) + b"\0",
+        lambda: raw_of(**FEES, data=bytes(MAX_DATA_BYTES)),
+        lambda: raw_of(
+            **FEES, accessList=[{"address": "0x" + "33" * 20, "storageKeys": []}] * 12_000
+        ),
+    ],
+)
+def test_a_signed_one_that_is_cut_off_or_too_long_is_refused(make: Callable[[], bytes]) -> None:
+    raw = make()
     with pytest.raises(NotSimulated):
         decode_raw(raw)
 
