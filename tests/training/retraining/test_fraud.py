@@ -1,6 +1,7 @@
 """Retraining of the fraud model: better is promoted, worse refused, held-out rows stay held out."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -49,19 +50,32 @@ def data(tmp_path):
     return found
 
 
-def registry_with(url, tmp_path, table):
-    """A registry whose champion was trained on a table."""
-    table.to_csv(tmp_path / "first.csv", index=False)
-    loaded = load_labelled(tmp_path / "first.csv", LABEL)
-    source = {"file": "first.csv", "label": "Class", "group": None}
-    train(loaded, tmp_path / "first", source, created_at=1_700_000_000, options=QUICK["options"])
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory):
+    """The bundle that a table gives, trained once."""
+
+    @cache
+    def bundle_of(rows, seed, shift=3.0):
+        folder = tmp_path_factory.mktemp("first")
+        table_of(rows, seed, shift=shift).to_csv(folder / "first.csv", index=False)
+        loaded = load_labelled(folder / "first.csv", LABEL)
+        source = {"file": "first.csv", "label": "Class", "group": None}
+        out = folder / "first"
+        train(loaded, out, source, created_at=1_700_000_000, options=QUICK["options"])
+        return out
+
+    return bundle_of
+
+
+def registry_with(url, bundle):
+    """A registry with this champion."""
     registry = Registry(Store(url), FRAUD)
-    registry.promote(registry.add(tmp_path / "first", code_version="abc").id)
+    registry.promote(registry.add(bundle, code_version="abc").id)
     return registry
 
 
-def test_a_better_fraud_model_is_promoted_and_rolled_back(url, data, tmp_path):
-    registry = registry_with(url, tmp_path, table_of(1200, 5, shift=-3.0))
+def test_a_better_fraud_model_is_promoted_and_rolled_back(url, data, tmp_path, bundle_of):
+    registry = registry_with(url, bundle_of(1200, 5, -3.0))
     before = registry.ledger().champion
     old, new = data
     stored = DataSets(registry.store)
@@ -78,10 +92,10 @@ def test_a_better_fraud_model_is_promoted_and_rolled_back(url, data, tmp_path):
     assert registry.rollback().champion == before
 
 
-def test_the_champion_again_is_not_promoted(tmp_path, data):
+def test_the_champion_again_is_not_promoted(tmp_path, data, bundle_of):
     """A weekly run without new data would make it its own predecessor."""
     store = str(tmp_path / "store")
-    registry = registry_with(store, tmp_path, table_of(1200, 5, shift=-3.0))
+    registry = registry_with(store, bundle_of(1200, 5, -3.0))
     first = retrain_fraud(registry, {}, new=[data[0]], **QUICK)
     assert first.promoted, first.checks
     stored = DataSets(registry.store).fetch("labelled", tmp_path / "data")
@@ -91,9 +105,9 @@ def test_the_champion_again_is_not_promoted(tmp_path, data):
     assert registry.ledger().previous == first.champion
 
 
-def test_a_worse_fraud_model_is_refused_with_the_reason(tmp_path, data):
+def test_a_worse_fraud_model_is_refused_with_the_reason(tmp_path, data, bundle_of):
     """A tree that is not pruned is sure of itself, and wrong where the classes overlap."""
-    registry = registry_with(str(tmp_path / "store"), tmp_path, table_of(1200, 0, shift=2.0))
+    registry = registry_with(str(tmp_path / "store"), bundle_of(1200, 0, 2.0))
     table_of(1200, 1, shift=2.0).to_csv(tmp_path / "more.csv", index=False)
     worse = QUICK | {"options": Options(folds=2, classifiers=("DecisionTree",))}
     outcome = retrain_fraud(registry, {}, new=[checked(tmp_path / "more.csv", LABEL)], **worse)
@@ -104,13 +118,11 @@ def test_a_worse_fraud_model_is_refused_with_the_reason(tmp_path, data):
     assert step.challenger == outcome.challenger
 
 
-def test_a_model_that_flags_nothing_is_replaced_and_does_not_replace(tmp_path):
+def test_a_model_that_flags_nothing_is_replaced_and_does_not_replace(tmp_path, bundle_of):
     """Nor ends the retraining with an error: its precision is 0, as in the cross-validation."""
     table_of(1200, 0).to_csv(tmp_path / "data.csv", index=False)
     table = load_labelled(tmp_path / "data.csv", LABEL)
-    source = {"file": "data.csv", "label": "Class", "group": None}
-    train(table, tmp_path / "model", source, created_at=1, options=QUICK["options"])
-    good = load_fraud_model(tmp_path / "model" / FRAUD_MODEL_FILE)
+    good = load_fraud_model(bundle_of(1200, 0) / FRAUD_MODEL_FILE)
     silent = replace(good, manifest=replace(good.manifest, threshold=1.0))
     checks = judge(silent, good, table, repetitions=50)
     assert all(one.passed for one in checks), checks
@@ -120,9 +132,9 @@ def test_a_model_that_flags_nothing_is_replaced_and_does_not_replace(tmp_path):
     assert figures["metrics"]["precision"] == {"value": 0.0, "interval": [0.0, 0.0]}
 
 
-def test_a_stored_table_of_something_else_ends_no_retraining(tmp_path, data):
+def test_a_stored_table_of_something_else_ends_no_retraining(tmp_path, data, bundle_of):
     """Nothing leaves the store: an error would come back with every later retraining."""
-    registry = registry_with(str(tmp_path / "store"), tmp_path, table_of(1200, 0))
+    registry = registry_with(str(tmp_path / "store"), bundle_of(1200, 0))
     table_of(1200, 3).rename(columns={"V2": "other"}).to_csv(tmp_path / "other.csv", index=False)
     stored = DataSets(registry.store)
     for one in (data[0], checked(tmp_path / "other.csv", LABEL)):
@@ -224,10 +236,10 @@ def test_feedback_becomes_rows_where_the_features_are_known(tmp_path):
     assert feedback.labelled(("V9",)) is None
 
 
-def test_a_dry_run_stores_nothing(tmp_path, capsys, monkeypatch):
+def test_a_dry_run_stores_nothing(tmp_path, capsys, monkeypatch, bundle_of):
     monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
     table_of(600, 0).to_csv(tmp_path / "data.csv", index=False)
-    registry_with(str(tmp_path / "store"), tmp_path, table_of(600, 0))
+    registry_with(str(tmp_path / "store"), bundle_of(1200, 0))
     before = sorted((tmp_path / "store").rglob("*"))
     arguments = ["--kind", "fraud", "--data", str(tmp_path / "data.csv"), "--label", "Class"]
     quick = ["--keep-classifier", "--folds", "2", "--dry-run"]

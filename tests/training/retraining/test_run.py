@@ -461,10 +461,12 @@ def with_attack_model(bundle: Path, folder: Path) -> Path:
     return folder
 
 
-def test_an_attack_is_kept_from_training_when_others_of_its_graph_join(tmp_path, old_data):
+def test_an_attack_is_kept_from_training_when_others_of_its_graph_join(tmp_path):
+    few = tmp_path / "few"
+    write_sample(few, blocks=10, per_block=2, attacks=1)
     kept = set()
     for number in range(12):
-        data = one_graph(tmp_path / f"{number}", old_data, f"0x{number:064x}")
+        data = one_graph(tmp_path / f"{number}", few, f"0x{number:064x}")
         kept.add(prepare([data], Feedback(), tmp_path / f"work{number}").kept_attacks.all())
     assert len(kept) == 1
 
