@@ -31,8 +31,11 @@ def run(name: str, before: str = "") -> None:
 
 
 def test_training_runs_on_synthetic_transactions() -> None:
-    run("training.ipynb", "from src.datasets import location\n"
-        "location.default_folder = lambda: None")  # fmt: skip
+    run("training.ipynb", "from functools import partial\n"
+        "from notebooks import sample\n"
+        "from src.datasets import location\n"
+        "location.default_folder = lambda: None\n"
+        "sample.write_sample = partial(sample.write_sample, blocks=10)")  # fmt: skip
 
 
 def test_the_sample_day_needs_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
