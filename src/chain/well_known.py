@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -103,6 +104,7 @@ def _bare(text: str) -> str:
     return "".join(letters).casefold()
 
 
+@cache
 def load_well_known_tokens(chain_id: int) -> WellKnownTokens:
     """The built-in list; empty for chains without one."""
     lists, key = _read(TOKEN_LIST_PATH), str(chain_id)

@@ -19,6 +19,7 @@ from src.detection.records import Action
 VERSION = "1"
 MAX_POLICY_BYTES = 4 * 1024 * 1024
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C ten times faster
 _MAX_DEPTH = 16
 _TOP = ("version", "detectors", "chains", "scopes", "on_unknown")
 _MIN_GAINED = "min_gained_usd"
@@ -153,11 +154,12 @@ class _Reader:
             raise PolicyError(self._name, None, f"larger than {MAX_POLICY_BYTES} bytes")
         try:
             self._check_shape(text)
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=_LOADER)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or "not a text of printable characters"
-            line = mark.line + 1 if mark is not None else None
+            # libyaml's mark of an unexpected end is behind the last line.
+            line = min(mark.line, text.count("\n")) + 1 if mark is not None else None
             raise PolicyError(self._name, line, f"not YAML: {problem}") from None
         if root is None:
             raise PolicyError(self._name, 1, "the file is empty")
@@ -166,7 +168,7 @@ class _Reader:
     def _check_shape(self, text: str) -> None:
         """Reject input that would overflow the YAML composer's stack or take very long."""
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=_LOADER):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
