@@ -24,20 +24,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, Protocol
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
 
+from src import variables
 from src.chain.clients.urls import is_http_url
 from src.chain.errors import SourceError
 from src.chain.networks import chain_ids_by_name
+from src.downloads import local_file, local_model
 from src.files import check_output_file, check_output_folder, reason
+from src.variables import Kind
 
 WRONG_USAGE = 2
 INTERRUPTED = 130
 _PIPE_CLOSED = 141  # 128 + SIGPIPE, as a shell shows it
-_MAX_DIGITS = 18
 _RESUMES = "; the same command resumes"
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class CommandError(Exception):
@@ -190,18 +193,19 @@ class Parser(argparse.ArgumentParser):
 # Argument types, for the `type` of `add_argument`.
 
 
-def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
-    allowed = f"a whole number from {low} {'up' if high is None else f'to {high}'}"
-
-    def read(text: str) -> int:
-        digits = text.strip().removeprefix("-")
-        fits = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS
-        if not fits or int(text) < low or (high is not None and int(text) > high):
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {allowed}")
-        return int(text)
+def _of(kind: Kind[T]) -> Callable[[str], T]:
+    def read(text: str) -> T:
+        try:
+            return kind.parse(text.strip())
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {kind.allowed}") from None
 
     return read
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+    return _of(variables.whole_number(low, high))
 
 
 natural = whole(0)
@@ -212,11 +216,11 @@ def chain(text: str) -> int:
     chain_ids = chain_ids_by_name()
     if text in chain_ids:
         return chain_ids[text]
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text) > 0):
-        raise argparse.ArgumentTypeError(
-            f"{_shown(text)} is neither a chain id nor one of {', '.join(sorted(chain_ids))}"
-        )
-    return int(text)
+    with suppress(argparse.ArgumentTypeError):
+        return positive(text)
+    raise argparse.ArgumentTypeError(
+        f"{_shown(text)} is neither a chain id nor one of {', '.join(sorted(chain_ids))}"
+    )
 
 
 def log_to_stderr() -> None:
@@ -228,25 +232,12 @@ def log_to_stderr() -> None:
 
 
 positive = whole(1)
-port = whole(0, 65_535)
+port = _of(variables.PORT)
 
 
 def number(low: float, high: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
     """A number from `low` to `high`, both included; with `above`, `low` itself is not."""
-    end = f"{' and at most' if above else ' to'} {high:g}" if high < math.inf else ""
-    allowed = f"a number {'above' if above else 'from'} {low:g}{end}"
-
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        fits = low <= value <= high and math.isfinite(value) and not (above and value == low)
-        if not fits:
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {allowed}")
-        return value
-
-    return read
+    return _of(variables.number(low, high, above=above))
 
 
 share = number(0, 1)
@@ -262,16 +253,14 @@ def path(text: str) -> Path:
 
 def model(text: str) -> Path:
     """A model file, or a URL of one, which is downloaded; raises DownloadError."""
-    from src.downloads import local_model  # noqa: PLC0415  imports an HTTP client
-
-    return local_model(str(path(text)) if "://" not in text else text)
+    path(text)
+    return local_model(text)
 
 
 def data_file(text: str) -> Path:
     """A file of data, or a URL of one, which is downloaded; raises DownloadError."""
-    from src.downloads import local_file  # noqa: PLC0415  as above
-
-    return local_file(str(path(text)) if "://" not in text else text)
+    path(text)
+    return local_file(text)
 
 
 def output_file(text: str) -> Path:

@@ -12,13 +12,11 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urldefrag, urlsplit
 
-import requests
-
-from src.chain.clients import transport
 from src.detection.bundle_files import (
     ATTACK_MODEL_FILE,
     DRIFT_FILE,
@@ -154,6 +152,8 @@ def _download(url: str, target: Path) -> str:
         FileNotFoundError: there is nothing.
         DownloadError: it cannot be had.
     """
+    from requests import RequestException  # noqa: PLC0415  slow, and few starts download
+
     digest, size = hashlib.sha256(), 0
     try:
         with target.open("wb") as file, _opened(url) as parts:
@@ -165,7 +165,7 @@ def _download(url: str, target: Path) -> str:
                 file.write(part)
     except (DownloadError, FileNotFoundError):
         raise
-    except requests.RequestException as error:  # its message quotes the URL, with what is secret
+    except RequestException as error:  # its message quotes the URL, with what is secret
         raise DownloadError(f"{_shown(url)}: {type(error).__name__}") from None
     except Exception as error:  # noqa: BLE001  every layer below S3 raises its own
         raise DownloadError(f"{_shown(url)}: {reason(error)[:_MAX_REASON]}") from None
@@ -178,13 +178,15 @@ def _opened(url: str) -> Iterator[Any]:
     if "@" in parts.netloc:
         raise DownloadError(f"{_shown(url)}: contains credentials; pass them in AWS_... variables")
     if parts.scheme in ("http", "https"):
+        from src.chain.clients import transport  # noqa: PLC0415  as above
+
         with (
             transport.session(1) as session,
             session.get(url, stream=True, timeout=_TIMEOUT, allow_redirects=False) as answer,
         ):
-            if answer.status_code == requests.codes.not_found:
+            if answer.status_code == HTTPStatus.NOT_FOUND:
                 raise FileNotFoundError(_shown(url))
-            if answer.status_code != requests.codes.ok:
+            if answer.status_code != HTTPStatus.OK:
                 raise DownloadError(f"{_shown(url)}: HTTP status {answer.status_code}")
             answer.raw.decode_content = True
             yield answer.raw

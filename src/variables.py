@@ -5,6 +5,7 @@ and `read_fields` reads them all.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -17,6 +18,8 @@ from src.downloads import FORMS, DownloadError, is_url, local_model
 _MAX_SHOWN_CHARACTERS = 12  # a longer value may be a key or a URL in the wrong place
 _QUOTES = "'\""  # `docker run --env-file` takes them for a part of the value
 _MIN_LIKENESS = 0.9
+_MAX_DIGITS = 19
+_UNBOUNDED = 10**18
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 _DECLARED: set[str] = set()
@@ -125,26 +128,30 @@ def warn_of_misspelt(values: Mapping[str, str]) -> None:
         logger.warning("variables that nothing reads: %s", ", ".join(likely))
 
 
-def whole_number(low: int, high: int) -> Kind[int]:
+def whole_number(low: int, high: int | None = None) -> Kind[int]:
     """Decimal digits, from `low` to `high`."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        digits = text.removeprefix("-")
+        is_whole = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS
+        if not is_whole or not low <= int(text) <= (_UNBOUNDED if high is None else high):
             raise ValueError
         return int(text)
 
-    return Kind(f"a whole number from {low} to {high}", parse)
+    return Kind(f"a whole number from {low} {'up' if high is None else f'to {high}'}", parse)
 
 
-def number(low: float, high: float) -> Kind[float]:
-    """A decimal number from `low` to `high`."""
+def number(low: float, high: float = math.inf, *, above: bool = False) -> Kind[float]:
+    """A decimal number from `low` to `high`; with `above`, `low` itself is not one."""
+    end = f"{' and at most' if above else ' to'} {high:g}" if high < math.inf else ""
 
     def parse(text: str) -> float:
-        if not low <= (value := float(text)) <= high:  # NaN is in no range
-            raise ValueError
+        value = float(text)
+        if not low <= value <= high or math.isinf(value) or (above and value == low):
+            raise ValueError  # NaN is in no range
         return value
 
-    return Kind(f"a number from {low:g} to {high:g}", parse)
+    return Kind(f"a number {'above' if above else 'from'} {low:g}{end}", parse)
 
 
 def one_of(values: Mapping[str, T]) -> Kind[T]:
