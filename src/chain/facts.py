@@ -152,12 +152,10 @@ class Deployment:
     def with_answer(self, answer: CodeAt) -> "Deployment":
         """The combination with another observation."""
         if answer.exists:
-            known = self.present_at
-            return replace(
-                self, present_at=answer.block if known is None else min(known, answer.block)
-            )
-        known = self.absent_at
-        return replace(self, absent_at=answer.block if known is None else max(known, answer.block))
+            known = answer.block if self.present_at is None else self.present_at
+            return replace(self, present_at=min(known, answer.block))
+        known = answer.block if self.absent_at is None else self.absent_at
+        return replace(self, absent_at=max(known, answer.block))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,6 @@ class EtherscanClient:
             secrets=(api_key or "",),
         )
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(chain_id={self._chain_id})"
-
     def first_transaction(self, address: str) -> FirstTransaction:
         """The first transaction from or to `address`.
 

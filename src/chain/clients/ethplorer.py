@@ -22,9 +22,6 @@ class EthplorerClient:
             SOURCE, url, timeout=timeout, max_bytes=_MAX_BYTES, secrets=(api_key,)
         )
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
     def token_info(self, address: str) -> TokenInfo:
         """The metadata of the token at `address`. Raises `SourceError` subclasses.
 

@@ -91,30 +91,18 @@ class HttpClient:
         _read_environment(self._session, url)
         self._post: requests.PreparedRequest | None = None
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.source!r})"
-
     def get(
         self,
         path: str = "",
         params: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
-        *,
-        timeout: float | None = None,
     ) -> Any:
         """GET `url + path` and return the decoded JSON. Raises `SourceError` subclasses."""
-        return self._exchange("GET", path, timeout, params=params, headers=headers)
+        return self._answer("GET", path, params=params, headers=headers)
 
-    def post(
-        self,
-        body: Any,
-        path: str = "",
-        headers: dict[str, str] | None = None,
-        *,
-        timeout: float | None = None,
-    ) -> Any:
+    def post(self, body: Any, path: str = "", headers: dict[str, str] | None = None) -> Any:
         """POST `body` as JSON and return the decoded JSON. Raises `SourceError` subclasses."""
-        return self._exchange("POST", path, timeout, json=body, headers=headers)
+        return self._answer("POST", path, json=body, headers=headers)
 
     def exchange(self, body: Any, *, timeout: float | None = None) -> Reply:
         """POST `body` as JSON and return the response, whatever its status.
@@ -170,9 +158,9 @@ class HttpClient:
         """Close the pooled connections."""
         self._session.close()
 
-    def _exchange(self, method: str, path: str, timeout: float | None, **request: Any) -> Any:
+    def _answer(self, method: str, path: str, **request: Any) -> Any:
         made = requests.Request(method, self._url.rstrip("/") + path, **request)
-        reply = self._send(lambda: self._session.prepare_request(made), timeout)
+        reply = self._send(lambda: self._session.prepare_request(made), None)
         failure = self.failure_of(reply)
         if failure is not None:
             raise failure

@@ -26,9 +26,6 @@ class PriceApiClient:
         self._chain = chain
         self._http = HttpClient(SOURCE, url, timeout=timeout, max_bytes=_MAX_BYTES)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
     def prices(
         self, tokens: Collection[str], timestamp: int, *, is_now: bool
     ) -> Mapping[str, Price | Failure]:

@@ -54,9 +54,6 @@ class JsonRpcClient:
         self._rate_limit = rate_limit or RateLimit()
         self._takes_batches = True
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
     @property
     def waited_seconds(self) -> float:
         """Total time that requests of all threads have waited for the rate limit."""

@@ -97,15 +97,10 @@ class Inquiry(Generic[T]):
                 self.failures.setdefault(address, nobody)
 
     def _open_to(self, stage: Stage[T]) -> list[str]:
-        return sorted(
-            address
-            for address in self._open
-            if stage.only_after is None or self._failed_with(address, stage.only_after)
-        )
-
-    def _failed_with(self, address: str, kinds: tuple[type[SourceError], ...]) -> bool:
-        failure = self.failures.get(address)
-        return failure is not None and failure.is_a(*kinds)
+        if stage.only_after is None:
+            return sorted(self._open)
+        failed = [a for a, failure in self.failures.items() if failure.is_a(*stage.only_after)]
+        return sorted(self._open.intersection(failed))
 
     def _stage_is_over(self) -> bool:
         return not self._running or self._clock() >= self._next_stage_at

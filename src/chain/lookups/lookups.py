@@ -21,7 +21,7 @@ from src.chain.clients.deadline import Deadline
 from src.chain.errors import Failure, NotFound, RequestRefused
 from src.chain.facts import CodeAt, Facts, FirstTransaction, Price, TokenInfo, Unknown
 from src.chain.lookups import deployment
-from src.chain.lookups.cache import CacheInfo, FactCache
+from src.chain.lookups.cache import FactCache
 from src.chain.lookups.fallback import Inquiry, run
 from src.chain.lookups.prices import moment_of, token_of
 from src.chain.lookups.sources import Sources, SourceUsage
@@ -65,7 +65,10 @@ class Lookups:
         self._sources = sources
         self._cache = cache
         self._store = store
-        self._well_known = well_known
+        self.well_known = well_known
+        """The built-in list of the chain's well-known tokens."""
+        self.caches = cache.infos
+        """Functions that return the hits, misses and size of each memory cache."""
         self._chain_id = chain_id
         self.seconds_per_block = seconds_per_block
         self._deadline_seconds = deadline_seconds
@@ -163,7 +166,7 @@ class Lookups:
         missing, unaged = [], []
         day_before = self._day_before(block_number, timestamp)
         for token in tokens:
-            info = self._well_known.get(token)
+            info = self.well_known.get(token)
             if info is not None:
                 known[token] = info
                 reputations[token] = True
@@ -176,12 +179,12 @@ class Lookups:
             existed = self._cache.existed_at(token, day_before) if day_before is not None else None
             if existed is not None:
                 reputations[token] = existed
-            elif day_before is not None and self._sources.code_stages():
+            elif day_before is not None and self._sources.code_stages:
                 unaged.append(token)
         called_existed = None
         if called is not None and day_before is not None and called not in tokens:
             called_existed = self._cache.existed_at(called, day_before)
-            if called_existed is None and self._sources.code_stages():
+            if called_existed is None and self._sources.code_stages:
                 unaged.append(called)
         first: FirstTransaction | Unknown | None = Unknown("no sender")
         if account is not None:
@@ -215,14 +218,14 @@ class Lookups:
             return counted
         if seconds != network(self._chain_id).seconds_per_block:
             return counted  # the operator knows the chain
-        if self._now() - timestamp < deployment.PRESENT_SECONDS or not self._sources.code_stages():
+        if self._now() - timestamp < deployment.PRESENT_SECONDS or not self._sources.code_stages:
             return counted
         # The start of the block's hour, so that all blocks of the hour get the same answer.
         blocks = (counted, counted + blocks_a_day(seconds))
         times = self._cache.block_times(blocks)
         missing = [str(number) for number in blocks if str(number) not in times]
         if missing:
-            inquiry = Inquiry(missing, self._sources.time_stages())
+            inquiry = Inquiry(missing, self._sources.time_stages)
             self._run(inquiry)
             times |= inquiry.found
         return deployment.measured_day_before(block_number, blocks, times)
@@ -246,10 +249,10 @@ class Lookups:
         others: list[str] = []
         for token in dict.fromkeys(tokens):
             question = moment.question(token)
-            known = fixed_price(token, self._well_known) or self._cache.price(question)
+            known = fixed_price(token, self.well_known) or self._cache.price(question)
             if known is not None:
                 found[token] = known
-            elif feed := feed_of(token, self._chain_id, self._well_known):
+            elif feed := feed_of(token, self._chain_id, self.well_known):
                 feeds[question] = feed
             else:
                 others.append(question)
@@ -287,7 +290,7 @@ class Lookups:
             for account, token in holdings
             for number in (block, earlier)
         ]
-        inquiry = Inquiry(keys, self._sources.balance_stages())
+        inquiry = Inquiry(keys, self._sources.balance_stages)
         self._run(inquiry)
         found = inquiry.found
         return {
@@ -299,16 +302,6 @@ class Lookups:
     def tokens_changed(self, addresses: Collection[str]) -> None:
         """Read the metadata of these contracts again before it is used next."""
         self._cache.expire_tokens(addresses)
-
-    @property
-    def well_known(self) -> WellKnownTokens:
-        """The built-in list of the chain's well-known tokens."""
-        return self._well_known
-
-    @property
-    def caches(self) -> dict[str, Callable[[], CacheInfo]]:
-        """Functions that return the hits, misses and size of each memory cache."""
-        return self._cache.infos
 
     def health(self) -> list[str]:
         """Messages about sources that are not queried at present because they failed."""
@@ -326,7 +319,7 @@ class Lookups:
         self._store.close()
 
     def _known_token(self, address: str) -> TokenInfo | None:
-        return self._well_known.get(address) or self._current_token(address)
+        return self.well_known.get(address) or self._current_token(address)
 
     def _current_token(self, address: str) -> TokenInfo | None:
         """Cached metadata, unless it must be read again first; started in the background if due."""
@@ -367,7 +360,7 @@ class Lookups:
         accounts = () if account is None else (account,)
         stages = self._sources.first_transaction_stages(block_number) if accounts else ()
         firsts = Inquiry(accounts, stages)
-        codes = Inquiry(contracts, self._sources.code_stages() if contracts else ())
+        codes = Inquiry(contracts, self._sources.code_stages if contracts else ())
         self._run(infos, firsts, codes)
         for address in list(infos.failures):
             info = self._cache.token_info(address)

@@ -86,9 +86,12 @@ class Sources:
         self._node_stages: list[Stage[TokenInfo]] = []
         self._etherscan_stages: list[Stage[FirstTransaction]] = []
         self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
-        self._code_stages: list[Stage[CodeAt]] = []
-        self._time_stages: list[Stage[int]] = []
-        self._balance_stages: list[Stage[int]] = []
+        self.code_stages: list[Stage[CodeAt]] = []
+        """The sources of contracts' existence at an earlier block."""
+        self.time_stages: list[Stage[int]] = []
+        """The sources of blocks' times."""
+        self.balance_stages: list[Stage[int]] = []
+        """The sources of balances, asked for as `account@token@block`."""
         self._sources: list[Source[Any]] = []
         self._feeds: Callable[[Moment, Mapping[str, str]], Stage[Price]] | None = None
         self._market_prices: Callable[[Moment], Stage[Price]] | None = None
@@ -164,16 +167,16 @@ class Sources:
             )
 
         times = self._source("node", self._cache.keep_block_times, breaker=breaker)
-        self._time_stages.append(Stage(_one_by_one(times, lambda n: deployment.time_of(node, n))))
+        self.time_stages.append(Stage(_one_by_one(times, lambda n: deployment.time_of(node, n))))
         balances = self._source("node", _forget, breaker=breaker)
 
         def balance(key: str) -> int:
             account, token, block = key.split("@")
             return balance_at(node, token, account, int(block))
 
-        self._balance_stages.append(Stage(_one_by_one(balances, balance)))
+        self.balance_stages.append(Stage(_one_by_one(balances, balance)))
         self._feeds = from_feeds
-        self._code_stages.append(
+        self.code_stages.append(
             Stage(_one_by_one(old_states, lambda key: deployment.code_at(node, key)))
         )
         self._node_stages += [
@@ -210,18 +213,6 @@ class Sources:
         """The sources of a first transaction up to `block_number`."""
         searches = [] if self._search is None else [self._search(block_number)]
         return self._etherscan_stages + searches
-
-    def code_stages(self) -> list[Stage[CodeAt]]:
-        """The sources of contracts' existence at an earlier block."""
-        return self._code_stages
-
-    def time_stages(self) -> list[Stage[int]]:
-        """The sources of blocks' times."""
-        return self._time_stages
-
-    def balance_stages(self) -> list[Stage[int]]:
-        """The sources of balances, asked for as `account@token@block`."""
-        return self._balance_stages
 
     def price_stages(
         self, moment: Moment, feeds: Mapping[str, str] | None = None

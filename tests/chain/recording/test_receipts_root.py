@@ -56,7 +56,7 @@ def test_the_receipts_root_of_a_deposit_on_the_op_stack(more: dict[str, str], wr
 def root_by_the_book(
     receipts: list[dict[str, Any]], more: Callable[[dict[str, Any]], list[int]] = lambda _: []
 ) -> str:
-    """The root by py-trie and pyrlp, which share no code with ours; `more` are fields behind."""
+    """The root by py-trie, which shares no code with ours; `more` are fields behind."""
 
     def content(text: str) -> bytes:
         return bytes.fromhex(text[2:])
