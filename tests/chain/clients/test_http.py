@@ -43,6 +43,16 @@ def test_a_line_break_after_the_url_is_no_part_of_it(httpserver: HTTPServer) -> 
     assert ask(httpserver.url_for("/key") + "\n") == {"known": True}
 
 
+@pytest.mark.parametrize("tail", ["/list/", "/list?key=aGV4/", "/list"])
+def test_a_url_is_requested_as_it_is(tail: str, httpserver: HTTPServer) -> None:
+    """Many servers redirect `/list` to `/list/`, and redirects are not followed."""
+    path, _, query = tail.partition("?")
+    httpserver.expect_request(path, query_string=query).respond_with_json({"known": True})
+    client = HttpClient("node", httpserver.url_for(tail), timeout=30, max_bytes=1_000)
+    assert client.get() == client.exchange({}).answer == {"known": True}
+    client.close()
+
+
 @pytest.mark.parametrize("blank", [" ", "\n", "\t", "\u200b"])
 def test_a_url_with_a_blank_in_it_is_refused(blank: str) -> None:
     with pytest.raises(ValueError, match="the URL must be"):
