@@ -16,7 +16,6 @@ from forta_bot_sdk import (
     Finding,
     FindingSeverity,
     FindingType,
-    Label,
     TransactionEvent,
     create_scan_evm,
     run_health_check,
@@ -108,31 +107,13 @@ def scan_options(bot: Bot) -> dict[str, object]:
 
 def to_finding(finding: TokenTransfersFinding) -> Finding:
     """The finding of this SDK: it has no protocol, since its source names the chain."""
-    made = finding.emit_finding()
-    return Finding(
-        {
-            "name": made.name,
-            "description": made.description,
-            "alert_id": made.alert_id,
-            "severity": FindingSeverity(int(made.severity)),
-            "type": FindingType(int(made.type)),
-            "metadata": made.metadata,
-            "addresses": made.addresses,
-            "labels": [
-                Label(
-                    {
-                        "entity": label.entity,
-                        "entity_type": label.entity_type.name,
-                        "label": label.label,
-                        "confidence": label.confidence,
-                        "metadata": label.metadata,
-                    }
-                )
-                for label in made.labels
-            ],
-            "timestamp": made.timestamp,
-        }
-    )
+    made = vars(finding.emit_finding())
+    own = {
+        "severity": FindingSeverity(int(made["severity"])),
+        "type": FindingType(int(made["type"])),
+        "labels": [vars(label) for label in made["labels"]],
+    }
+    return Finding(made | own)
 
 
 async def scan() -> None:
