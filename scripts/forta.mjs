@@ -216,6 +216,17 @@ function withoutKeys(text, url) {
   return parts.filter((part) => part.length >= 6).reduce((shown, part) => shown.replaceAll(part, "***"), `${text}`);
 }
 
+// ethers ignores the user and the password in a URL.
+function sendCredentials(url) {
+  const { username, password } = new URL(url);
+  if (!username) return;
+  const login = { user: decodeURIComponent(username), password: decodeURIComponent(password) };
+  const web = require("@ethersproject/web");
+  const { fetchJson } = web;
+  web.fetchJson = (node, ...rest) =>
+    fetchJson(node.url === url ? { ...node, ...login, allowInsecureAuthentication: true } : node, ...rest);
+}
+
 // The CLI itself does not say why it cannot reach a node, and waits two minutes for a silent one.
 async function checkNode(url) {
   const { fetchJson } = require("ethers").utils;
@@ -352,6 +363,7 @@ if (mode === "keyfile") await makeKey();
 if (command[0] === "run") endTogether();
 if (run) {
   const merged = configuration(values.config);
+  sendCredentials(merged.jsonRpcUrl);
   separateCaches(await checkNode(merged.jsonRpcUrl));
   expectAnswers(merged.jsonRpcUrl, patience);
   config = write(merged);

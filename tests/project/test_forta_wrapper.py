@@ -275,6 +275,7 @@ def test_a_block_that_the_node_does_not_have_is_a_readable_error(
 def test_a_live_run_waits_for_a_lagging_node_and_leaves_nothing_behind(
     project: Path, chain: Chain, httpserver: HTTPServer
 ) -> None:
+    """Its URL has a user and a password, which ethers would leave out."""
     lagging = True
 
     def answer(request: Request) -> Response:
@@ -285,8 +286,10 @@ def test_a_live_run_waits_for_a_lagging_node_and_leaves_nothing_behind(
             return Response(json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": None}))
         return Response(requests.post(chain.url, json=body, timeout=PATIENCE).content)
 
-    httpserver.expect_request("/").respond_with_handler(answer)
-    with started(project, "start", url=httpserver.url_for("/")) as (process, log):
+    login = {"Authorization": "Basic YW5uOnNlY3JldCE="}
+    httpserver.expect_request("/", headers=login).respond_with_handler(answer)
+    url = httpserver.url_for("/").replace("//", "//ann:secret%21@", 1)
+    with started(project, "start", url=url) as (process, log):
         wait_until(lambda: "1 findings for transaction" in log.read_text(), process)
         assert "start: the node does not have block 1; retrying" in log.read_text()
         children = psutil.Process(process.pid).children(recursive=True)
