@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from forta_agent import Finding, Network, TransactionEvent
 from forta_agent.receipt import Log
 
 from src.chain.facts import Facts
-from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
+from src.chain.lookups.late_keys import fetch_keys_later
 from src.chain.lookups.lookups import Lookups
 from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
@@ -158,7 +159,7 @@ def open_bot(settings: Settings) -> Bot:
         len(model.inputs), pipeline.threshold,
     )  # fmt: skip
     if settings.owner_store_failed:
-        fetch_keys_later(lookups, _explorer_keys)
+        fetch_keys_later(lookups, partial(_add_explorers, lookups))
     return Bot(settings, pipeline, lookups, deduplicator, metrics, AlertRate())
 
 
@@ -336,11 +337,12 @@ def _context(
     )
 
 
-def _explorer_keys() -> ExplorerKeys | None:
+def _add_explorers(lookups: Lookups) -> bool:
     settings = load_settings()
-    if settings.owner_store_failed:
-        return None
-    return ExplorerKeys(reveal(settings.etherscan_api_key), reveal(settings.ethplorer_api_key))
+    if not settings.owner_store_failed:
+        keys = settings.etherscan_api_key, settings.ethplorer_api_key
+        lookups.add_explorers(*map(reveal, keys))
+    return not settings.owner_store_failed
 
 
 def _serve_metrics(settings: Settings, pipeline: Pipeline, lookups: Lookups) -> BotMetrics | None:

@@ -338,7 +338,8 @@ def _json_rpc_url(
     `scripts/forta.mjs` uses the same order for the CLI. The SDK's default is never used, since it
     does not answer.
     """
-    named = _named_config(sys.argv if arguments is None else arguments)
+    words = pairwise(sys.argv if arguments is None else arguments)
+    named = next((value for option, value in words if option == "--config"), None)
     if named is not None and (url := _config_url(project_root / named)):
         return url
     if own:
@@ -357,14 +358,6 @@ def _config_url(path: Path) -> str | None:
     url = _read_json(path).get("jsonRpcUrl")
     if isinstance(url, str) and url.strip():
         return URL.read(f"jsonRpcUrl in {path.name}", url.strip(), secret=True)
-    return None
-
-
-def _named_config(arguments: Sequence[str]) -> str | None:
-    """The file after `--config` on the Forta CLI's command line, or None."""
-    for option, value in pairwise(arguments):
-        if option == "--config":
-            return value
     return None
 
 

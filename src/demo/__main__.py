@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -132,7 +133,7 @@ def _run_guarded(
         results = guarded.play(world, url)
         problems = guarded.problems(results)
         if options.json:
-            sent = [one.as_json() for one in results]
+            sent = [asdict(one) for one in results]
             print(json.dumps({"ok": not problems, "problems": problems, "sent": sent}, indent=2))
         else:
             report = Report(sys.stdout)

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,10 +61,6 @@ class Guarded:
     reasons: tuple[str, ...]  # of the screening, for people
     mined_action: str = ""  # on the mined transaction, where the demo waits for it
     note: str = ""  # what is to be learnt from it, or ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The output of `--json`."""
-        return asdict(self)
 
 
 class GuardedChain(Chain):

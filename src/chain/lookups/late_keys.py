@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
 from src.chain.lookups.lookups import Lookups
 
@@ -13,20 +12,13 @@ _FIRST_PAUSE_SECONDS = 30.0
 _MAX_PAUSE_SECONDS = 1_800.0
 
 
-class ExplorerKeys(NamedTuple):
-    """API keys of the explorers; None for no key."""
-
-    etherscan: str | None
-    ethplorer: str | None
-
-
-def fetch_keys_later(lookups: Lookups, load: Callable[[], ExplorerKeys | None]) -> None:
+def fetch_keys_later(lookups: Lookups, add: Callable[[], bool]) -> None:
     """Retry in the background, with exponential backoff, until there is an answer.
 
     Args:
-        lookups: uses the explorers as soon as their keys are available. Closing it ends retries.
-        load: returns the keys, or None if the store still does not answer. A ValueError is logged
-            and counts as no answer.
+        lookups: closing it ends retries.
+        add: adds the explorers; returns whether the store answers. A ValueError is logged and is
+            no answer.
     """
 
     def fetch() -> None:
@@ -34,15 +26,14 @@ def fetch_keys_later(lookups: Lookups, load: Callable[[], ExplorerKeys | None]) 
         while not lookups.closed.wait(pause):
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             try:
-                keys = load()
+                has_answered = add()
             except ValueError as error:  # a file has become one that cannot be read
                 logger.warning("settings could not be read again: %s", error)
                 continue
             except Exception:  # whatever it is, the next attempt may succeed
                 logger.exception("settings could not be read again")
                 continue
-            if keys is not None:
-                lookups.add_explorers(keys.etherscan, keys.ethplorer)
+            if has_answered:
                 logger.info("the owner store has answered")
                 return
 

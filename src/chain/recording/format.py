@@ -266,7 +266,8 @@ def _prepare(folder: Path, chain_id: int) -> None:
     if not (folder / MANIFEST).exists():
         if any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise RecordingError(f"{folder}: not empty and not a recording; choose another folder")
-        _write_manifest(folder, chain_id)
+        manifest = {"format": FORMAT, "version": VERSION, "chain_id": chain_id}
+        write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     recorded = _read_manifest(folder)
     if recorded != chain_id:
         raise RecordingError(
@@ -332,8 +333,3 @@ def _read_manifest(folder: Path) -> int:
         raise RecordingError(
             f"{folder}: is not a recording by `npm run record` ({MANIFEST}: {reason(error)})"
         ) from error
-
-
-def _write_manifest(folder: Path, chain_id: int) -> None:
-    manifest = {"format": FORMAT, "version": VERSION, "chain_id": chain_id}
-    write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())

@@ -15,6 +15,7 @@ from eth_utils.crypto import keccak
 from src.chain.erc20 import MULTICALL3
 from src.chain.recording.rows import Json, RecordedBlock, parse_quantity
 from src.chain.replay.chain import RecordedChain, Unrecorded
+from src.chain.transfers import normalise_address
 
 INVALID_PARAMS = -32602
 REVERTED = 3
@@ -22,7 +23,6 @@ REVERTED = 3
 CLIENT_VERSION = "anomalous-token-transfers/replay"
 
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _NEWEST = ("latest", "pending", "safe", "finalized")
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
@@ -185,10 +185,11 @@ class ReplayMethods:
         return number
 
 
-def _lower_address(address: Any) -> str:
-    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+def _lower_address(given: Any) -> str:
+    address = normalise_address(given)
+    if address is None:
         raise RpcError(INVALID_PARAMS, "an address must be 0x and 40 hex digits")
-    return address.lower()
+    return address
 
 
 def _check_hash(value: Any) -> None:
