@@ -78,7 +78,13 @@ def token_infos(node: JsonRpcClient, tokens: Collection[str]) -> Mapping[str, To
     found: dict[str, TokenInfo | Failure] = {}
     wanted = list(tokens)
     for start in range(0, len(wanted), MAX_TOKENS_PER_CALL):
-        found.update(_ask_together(node, wanted[start : start + MAX_TOKENS_PER_CALL]))
+        asked = wanted[start : start + MAX_TOKENS_PER_CALL]
+        results = multicall_results(_eth_call(node, multicall(asked)), asked)
+        for token, answers in zip(asked, results, strict=True):
+            if all(success for success, _ in answers):
+                found[token] = _token_info(*[returned for _, returned in answers])
+            else:
+                found[token] = Failure.of(MalformedAnswer(SOURCE, "a call failed among others"))
     return found
 
 
@@ -194,18 +200,6 @@ def multicall_results(data: bytes, tokens: Collection[str]) -> list[list[tuple[b
         ]
         for start in range(0, len(results), each)
     ]
-
-
-def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo | Failure]:
-    call = multicall(tokens)
-    results = multicall_results(_eth_call(node, call), tokens)
-    found: dict[str, TokenInfo | Failure] = {}
-    for index, token in enumerate(tokens):
-        if all(success for success, _ in results[index]):
-            found[token] = _token_info(*[returned for _, returned in results[index]])
-        else:
-            found[token] = Failure.of(MalformedAnswer(SOURCE, "a call failed among others"))
-    return found
 
 
 def _read(selector: bytes, data: bytes) -> bytes:

@@ -5,6 +5,8 @@ of one of the owner's bots.
 """
 
 import threading
+from concurrent.futures import Future
+from contextlib import closing
 from typing import Any
 
 from src.chain.clients.http import HttpClient
@@ -29,41 +31,34 @@ def fetch_owner_secrets(
     Raises:
         SourceError: no usable response in time.
     """
-    outcome: list[dict[str, Any] | SourceError] = []
+    outcome: Future[dict[str, Any]] = Future()
 
     def fetch() -> None:
         try:
-            outcome.append(_fetch(token_provider_url, store_url, timeout))
+            outcome.set_result(_fetch(token_provider_url, store_url, timeout))
         except SourceError as error:
-            outcome.append(error)
+            outcome.set_exception(error)
         except Exception as error:  # noqa: BLE001  its text may hold a key
-            outcome.append(MalformedAnswer(SOURCE, f"could not be read ({type(error).__name__})"))
+            problem = f"could not be read ({type(error).__name__})"
+            outcome.set_exception(MalformedAnswer(SOURCE, problem))
 
     # Name resolution has no timeout, so it runs in another thread.
-    thread = threading.Thread(target=fetch, name="owner-store", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if not outcome:
-        raise SourceUnavailable(SOURCE, "timed out")
-    if isinstance(outcome[0], SourceError):
-        raise outcome[0]
-    return outcome[0]
+    threading.Thread(target=fetch, name="owner-store", daemon=True).start()
+    try:
+        return outcome.result(timeout)
+    except TimeoutError:
+        raise SourceUnavailable(SOURCE, "timed out") from None
 
 
 def _fetch(token_provider_url: str, store_url: str, timeout: float) -> dict[str, Any]:
     provider = HttpClient(SOURCE, token_provider_url, timeout=timeout, max_bytes=_MAX_BYTES)
-    try:
+    with closing(provider):
         answer = provider.post({"claims": {}}, "/create")
-    finally:
-        provider.close()
     token = answer.get("token") if isinstance(answer, dict) else None
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():
         raise MalformedAnswer(SOURCE, "the token provider returned no token")
-    store = HttpClient(SOURCE, store_url, timeout=timeout, max_bytes=_MAX_BYTES)
-    try:
+    with closing(HttpClient(SOURCE, store_url, timeout=timeout, max_bytes=_MAX_BYTES)) as store:
         secrets = store.get(headers={"Authorization": f"Bearer {token}"})
-    finally:
-        store.close()
     if not isinstance(secrets, dict):
         raise MalformedAnswer(SOURCE, "the document is not a JSON object")
     return secrets
