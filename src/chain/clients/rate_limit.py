@@ -20,10 +20,6 @@ class Rate:
     requests: int
     seconds: float
 
-    def __post_init__(self) -> None:
-        if self.requests < 1 or self.seconds <= 0:
-            raise ValueError("a rate needs at least one request in a positive number of seconds")
-
 
 class RateLimit:
     """Enforces several rates at once, and pauses that a source asks for, for any number of threads.
