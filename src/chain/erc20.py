@@ -30,6 +30,7 @@ from src.chain.facts import (
     TokenInfo,
     token_info,
 )
+from src.chain.quantities import as_bytes
 from src.chain.transfers import ZERO_ADDRESS
 
 SOURCE = "node"
@@ -249,9 +250,7 @@ def _eth_call(node: JsonRpcClient, call: dict[str, str]) -> bytes:
 
 def returned_bytes(result: object) -> bytes:
     """The result of an `eth_call`. Raises `MalformedAnswer` unless it is `0x` and bytes."""
-    if isinstance(result, str) and result.startswith("0x") and result.isascii():
-        try:
-            return bytes.fromhex(result[2:])
-        except ValueError:
-            pass
-    raise MalformedAnswer(SOURCE, "eth_call did not return bytes")
+    content = as_bytes(result)
+    if content is None:
+        raise MalformedAnswer(SOURCE, "eth_call did not return bytes")
+    return content

@@ -1,4 +1,4 @@
-"""Quantities: integers parsed from untrusted input, and amounts written for people."""
+"""Quantities: integers and bytes parsed from untrusted input, and amounts written for people."""
 
 from decimal import Context, Decimal
 from typing import Any, Final
@@ -30,6 +30,17 @@ def as_int(value: Any) -> int | None:
     if value[:2] in {"0x", "0X"}:
         return int(value, 16) if value[2:] and _HEX_DIGITS.issuperset(value[2:]) else None
     return int(value) if value.isascii() and value.isdigit() else None
+
+
+def as_bytes(value: Any) -> bytes | None:
+    """The bytes of `0x` and pairs of hex digits; None for anything else."""
+    if not isinstance(value, str) or not value.startswith("0x"):
+        return None
+    try:
+        content = bytes.fromhex(value[2:])
+    except ValueError:
+        return None
+    return content if len(value) == 2 + 2 * len(content) else None  # `fromhex` skips blanks
 
 
 def token_units(raw: int, decimals: int) -> Decimal:

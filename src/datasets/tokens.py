@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.chain.facts import stated_symbol
+from src.chain.quantities import as_bytes
 from src.chain.recording.format import Recording, is_recording
 from src.chain.transfers import normalise_address
 from src.chain.well_known import load_well_known_tokens
@@ -26,11 +27,9 @@ def symbols(folder: Path) -> Iterator[tuple[str, str]]:
         from src.chain.erc20 import decode_text  # noqa: PLC0415  its codec is slow to import
 
         for address, answers in Recording(folder).tokens().items():
-            try:
-                data = bytes.fromhex((answers.symbol or "0x").removeprefix("0x"))
-            except ValueError:  # whatever a contract answers
-                continue
-            yield address, decode_text(data)
+            data = as_bytes(answers.symbol or "0x")
+            if data is not None:
+                yield address, decode_text(data)
         return
     path = folder / TOKENS_FILE
     if not path.is_file():

@@ -16,6 +16,7 @@ from typing import Any
 import rlp
 from eth_utils.crypto import keccak
 
+from src.chain.quantities import as_bytes
 from src.files import reason
 
 _LEGACY = 0
@@ -129,8 +130,8 @@ def _path(digits: str, *, leaf: bool) -> bytes:
 
 
 def _content(text: str) -> bytes:
-    content = bytes.fromhex(text[2:])
-    if not text.startswith("0x") or len(text) != 2 + 2 * len(content):  # accepts spaces
+    content = as_bytes(text)
+    if content is None:
         raise ValueError("not hexadecimal")
     return content
 

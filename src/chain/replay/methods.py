@@ -13,6 +13,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from src.chain.erc20 import MULTICALL3
+from src.chain.quantities import as_bytes
 from src.chain.recording.rows import Json, RecordedBlock, parse_quantity
 from src.chain.replay.chain import RecordedChain, Unrecorded
 from src.chain.transfers import normalise_address
@@ -23,7 +24,6 @@ REVERTED = 3
 CLIENT_VERSION = "anomalous-token-transfers/replay"
 
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
-_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _NEWEST = ("latest", "pending", "safe", "finalized")
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 _METADATA_OF_SELECTOR = {
@@ -125,9 +125,9 @@ class ReplayMethods:
             raise RpcError(INVALID_PARAMS, "the call must be an object")
         to = _lower_address(transaction.get("to"))
         data = transaction.get("input", transaction.get("data", "0x"))
-        if not isinstance(data, str) or not _DATA.fullmatch(data):
+        payload = as_bytes(data)
+        if payload is None:
             raise RpcError(INVALID_PARAMS, "the call's data must be hexadecimal")
-        payload = bytes.fromhex(data[2:])
         if to == MULTICALL3 and payload[:_SELECTOR_BYTES] == _AGGREGATE3:
             return "0x" + self._aggregate(payload[_SELECTOR_BYTES:]).hex()
         answer = self._metadata(to, payload)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from src.chain.errors import NotFound
-from src.chain.quantities import as_int
+from src.chain.quantities import as_bytes, as_int
 from src.chain.transfers import normalise_address
 
 MAX_DATA_BYTES: Final = 256 * 1024
@@ -172,14 +172,9 @@ def _number(given: Mapping[str, Any], key: str, bound: int) -> int | None:
 
 
 def _bytes(key: str, value: Any, limit: int) -> bytes:
-    if not isinstance(value, str) or not value.startswith("0x") or len(value) > 2 + 2 * limit:
+    content = as_bytes(value)
+    if content is None or len(content) > limit:
         raise ValueError(f"{key} must be 0x and the hex digits of at most {limit} bytes")
-    try:
-        content = bytes.fromhex(value[2:])
-    except ValueError:
-        raise ValueError(f"{key} must be hex digits") from None
-    if 2 * len(content) != len(value) - 2:
-        raise ValueError(f"{key} must be hex digits")
     return content
 
 
