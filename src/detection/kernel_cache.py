@@ -9,25 +9,11 @@ read-only root file system not start at all. `src/__init__.py` therefore names t
 import atexit
 import functools
 import hashlib
-import importlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
 from numba.core.caching import InTreeCacheLocator
-from numba.np import linalg
-
-
-def _without_blas() -> NoReturn:
-    raise ImportError
-
-
-# numba imports `scipy.linalg`, a fifth of the time of a start, to see whether it has products of
-# matrices. No kernel has one; others that use numba in this process may have.
-_ensure_blas, linalg.ensure_blas = linalg.ensure_blas, _without_blas
-importlib.import_module("numba.np.arraymath")
-linalg.ensure_blas = _ensure_blas
 
 
 class ShippedKernels(InTreeCacheLocator):
