@@ -2,8 +2,6 @@
 
 import functools
 import os
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
@@ -48,9 +46,6 @@ _STATEMENT_MS: Final = 30_000
 _MIGRATION_LOCK: Final = 5_316_201
 _CHUNK: Final = 500
 _WRITES: Final = "writes"
-_WAL_MAGIC: Final = b"\x37\x7f\x06"
-_BEGUN: Final = "log has begun"
-_CHECKPOINT_SECONDS: Final = 0.01
 _READ_ONLY: Final = "25006"
 
 
@@ -343,8 +338,8 @@ def _sqlite_engine(file: str) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "checkout")
-    def _before_use(connection: sqlite3.Connection, record: Any, __: Any) -> None:
-        same_files.check(connection, record.info)
+    def _before_use(_: Any, record: Any, __: Any) -> None:
+        same_files.check(record.info)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -368,28 +363,21 @@ class _SameFiles:
         if self._identity is None:
             self._identity = _identity(self._file)
 
-    def check(
-        self, connection: sqlite3.Connection | None = None, opened: dict[str, Any] | None = None
-    ) -> None:
+    def check(self, opened: dict[str, Any] | None = None) -> None:
         """Raise DatabaseLost if one leads to another file, or to none, or once did.
 
         Args:
-            connection: one that is open.
-            opened: what it found beside the database, which it keeps for as long as it is open. The
-                last one that is closed deletes it.
+            opened: what an open connection found beside the database, which stays as long as it is
+                open: the last connection that is closed deletes it.
         """
         if self._identity is not None and self._identity != _identity(self._file):
             self._lost = self._file
-        if connection is not None and opened is not None:
-            log, index = f"{self._file}-wal", f"{self._file}-shm"
-            for path, present in ((log, _identity(log)), (index, _identity(index))):
+        if opened is not None:
+            for path in (f"{self._file}-wal", f"{self._file}-shm"):
+                present = _identity(path)
                 if opened.get(path) not in (None, present):
                     self._lost = path
                 opened[path] = present
-            has_begun = _has_begun(log)
-            if opened.get(_BEGUN) and not has_begun and not _is_copied(connection, log):
-                self._lost = log
-            opened[_BEGUN] = has_begun
         if self._lost:
             raise DatabaseLost(
                 f"sqlite:///{self._lost} was deleted or replaced while it was in use: nothing more"
@@ -403,35 +391,3 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_copied(connection: sqlite3.Connection, log: str) -> bool:
-    """Whether a log is empty because SQLite has emptied it: all of it is in the database.
-
-    Backup programs ask for that, by `PRAGMA wal_checkpoint(TRUNCATE)`.
-    """
-    try:
-        if os.stat(log).st_size:  # noqa: PTH116  as above
-            return False
-        # What SQLite knows of the log, which nobody else can change; a checkpoint of none is none.
-        ask = "PRAGMA wal_checkpoint(PASSIVE)"
-        while (answer := connection.execute(ask).fetchone())[0]:
-            time.sleep(_CHECKPOINT_SECONDS)  # somebody else is at it
-    except (OSError, sqlite3.Error):
-        return False
-    return bool(answer[1] == 0)
-
-
-def _has_begun(log: str) -> bool:
-    """Whether a write-ahead log has content.
-
-    No other file of SQLite's may be opened: closing it would release the process's locks.
-    """
-    try:
-        opened = os.open(log, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return os.read(opened, len(_WAL_MAGIC)) == _WAL_MAGIC
-    finally:
-        os.close(opened)

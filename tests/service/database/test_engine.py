@@ -1,8 +1,6 @@
 """Migrations, several writers, and databases that cannot be used."""
 
 import sqlite3
-import subprocess
-import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -16,7 +14,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from src.decision.tokens import TokenView
-from src.demo.processes import supervised
 from src.service.database import alerts, cases, chain, decisions, engine, jobs
 from src.service.database.engine import (
     MIGRATIONS,
@@ -349,53 +346,6 @@ def test_a_log_that_sqlite_has_emptied_is_no_loss(tmp_path: Path) -> None:
     with opened.reading() as connection:
         assert chain.find_transaction(connection, 1, TX_HASH) is not None
         assert chain.find_transaction(connection, 1, OTHER_HASH) is not None
-    Path(f"{file}-wal").write_bytes(b"")
-    with pytest.raises(DatabaseLost, match="-wal was deleted or replaced"):
-        opened.ask()
-    opened.close()
-
-
-HOLD_CHECKPOINTS = """
-import fcntl, sys
-with open(sys.argv[1], "r+b") as index:
-    fcntl.lockf(index, fcntl.LOCK_EX, 1, 121)  # SQLite's WAL_CKPT_LOCK
-    print(flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_log_is_no_loss_while_it_is_being_emptied(tmp_path: Path) -> None:
-    opened = Database(database_url("sqlite", tmp_path))
-    opened.migrate()
-    store(opened, transaction())
-    file = str(opened.engine.url.database)
-    with closing(sqlite3.connect(file)) as backup:
-        backup.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    ready: list[bool] = []
-    asking = threading.Thread(target=lambda: ready.append(opened.is_ready()))
-    command = [sys.executable, "-c", HOLD_CHECKPOINTS, f"{file}-shm"]
-    with subprocess.Popen(
-        supervised(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holding:
-        assert holding.stdout is not None
-        holding.stdout.readline()
-        asking.start()
-        asking.join(0.2)
-        assert ready == []
-        holding.communicate()
-    asking.join()
-    assert ready == [True]
-    opened.close()
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 4096], ids=["emptied", "overwritten"])
-def test_an_overwritten_log_is_noticed(tmp_path: Path, content: bytes) -> None:
-    opened = Database(database_url("sqlite", tmp_path))
-    opened.migrate()
-    store(opened, transaction())
-    Path(f"{opened.engine.url.database}-wal").write_bytes(content)
-    with pytest.raises(DatabaseLost, match="-wal was deleted or replaced"):
-        store(opened, transaction())
     opened.close()
 
 
