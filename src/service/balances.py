@@ -1,12 +1,12 @@
 """What a transaction moved, and what each account gained or lost by it. For people."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from src.chain.text import short
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.money import TokenPrice, rough_worth
-from src.decision.tokens import TokenView, decimals_of, label_of
+from src.decision.tokens import TokenView, label_of
 from src.detection.records import NATIVE, net_changes, unlogged_wrapping
 from src.service.formatting import amount, exact_amount
 from src.service.records import LoadedTransaction
@@ -48,18 +48,6 @@ class Worth:
     wrapped_native: str | None  # the native currency as a token, or None
 
 
-@dataclass(frozen=True, slots=True)
-class Net:
-    """An account's gain or loss of one token over the whole transaction."""
-
-    account: str
-    amount: str
-    exact: str
-    is_gain: bool
-    token: str
-    label: str
-
-
 def all_transfers(transaction: LoadedTransaction) -> list[Transfer]:
     """All transfers in log order, native ones as those of the token `NATIVE`.
 
@@ -74,23 +62,6 @@ def all_transfers(transaction: LoadedTransaction) -> list[Transfer]:
 def shown_label(address: str, tokens: Mapping[str, TokenView]) -> str:
     """The label of a token, its address shortened."""
     return label_of(address, tokens.get(address), written=short(address))
-
-
-def shown_changes(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) -> list[Net]:
-    """Gains and losses, accounts in order of appearance, without balanced ones."""
-    return [
-        Net(
-            account=account,
-            amount=amount(abs(net), decimals_of(token, tokens)),
-            exact=exact_amount(abs(net), decimals_of(token, tokens)),
-            is_gain=net > 0,
-            token=token,
-            label=shown_label(token, tokens),
-        )
-        for account, own in net_changes(transfers).items()
-        for token, net in own.items()
-        if net
-    ]
 
 
 def account_changes(

@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from src.chain.networks import described
 from src.detection.records import Action
 from src.monitoring.periodic import Periodic
 from src.service.database.engine import Database
 from src.service.database.screenings import NewScreening, note_told, screening_of
+from src.service.watch.message import Notice
 from src.service.watch.notify import Channel, deliver
 
 MAX_ATTEMPTS: Final = 5
@@ -26,82 +27,9 @@ _POLL_SECONDS: Final = 0.25
 _FIRST_PAUSE: Final = 2.0  # seconds before the second attempt, doubled for each further one
 
 
-@dataclass(frozen=True, slots=True)
-class ScreeningNotice:
-    """A notification about a screening; see `service.watch.notify.Notice`."""
-
-    screening: NewScreening
-    public_url: str | None  # where people open the pages, or None
-
-    @property
-    def uuid(self) -> str:
-        """Of the screening."""
-        return self.screening.uuid
-
-    @property
-    def title(self) -> str:
-        """In a few words."""
-        one = self.screening
-        what = "UNKNOWN" if one.status == "unknown" else Action(one.action).name
-        if one.outcome is None:
-            return f"{what}: pending transaction"
-        observed = "" if one.is_enforced else "observed, would be "
-        return f"{what}: transaction {observed}{one.outcome}"
-
-    @property
-    def level(self) -> str:
-        """The kind of message for chat services."""
-        return "failure" if self.screening.action == Action.BLOCK else "warning"
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        one = self.screening
-        client = f" of {one.client}" if one.client else ""
-        block = one.block_number
-        lines = [
-            one.summary,
-            *one.reasons,
-            one.problem,
-            f"Transaction {one.tx_hash or 'bundle'}{client} on {described(one.chain_id)}",
-            "Not mined yet" + (f": this is what it would do in block {block}." if block else "."),
-            self.link,
-        ]
-        return "\n".join(line for line in lines if line)
-
-    @property
-    def link(self) -> str | None:
-        """The screening's page."""
-        if self.public_url is None:
-            return None
-        return f"{self.public_url.rstrip('/')}/ui/screenings/{self.uuid}"
-
-    def as_json(self) -> dict[str, Any]:
-        """In the format of webhooks."""
-        one = self.screening
-        return {
-            "notification_id": one.uuid,
-            "event": "pending" if one.source == "pending" else "screening",
-            "decision": one.uuid,
-            "outcome": one.outcome,
-            "enforced": one.is_enforced,
-            "action": Action(one.action).name,
-            "status": one.status,
-            "reasons": one.reasons,
-            "summary": one.summary,
-            "problem": one.problem,
-            "chain_id": one.chain_id,
-            "transaction_hash": one.tx_hash,
-            "from_address": one.from_address,
-            "block_number": one.block_number,
-            "client": one.client,
-            "link": self.link,
-        }
-
-
 @dataclass(slots=True)
 class _Queued:
-    notice: ScreeningNotice
+    notice: Notice
     due: float = 0.0
     attempts: int = 0
 
@@ -152,7 +80,7 @@ class Notices:
         if screening.action >= self._lowest:
             with self._lock:
                 for _, queue in self._queues:
-                    queue.append(_Queued(ScreeningNotice(screening, self._public_url)))
+                    queue.append(_Queued(_notice(screening, self._public_url)))
 
     def send_due(self) -> None:
         """Send what is due."""
@@ -181,11 +109,11 @@ class Notices:
         one.due = self._clock() + _FIRST_PAUSE * 2 ** (one.attempts - 1)
         return is_last
 
-    def _is_wanted(self, _notice: ScreeningNotice) -> bool:
+    def _is_wanted(self, _notice: Notice) -> bool:
         """Whether a notice is still to be sent."""
         return True
 
-    def _delivered(self, _notice: ScreeningNotice, _channel: Channel) -> None:
+    def _delivered(self, _notice: Notice, _channel: Channel) -> None:
         """Called after a delivery."""
 
 
@@ -213,14 +141,56 @@ class EarlyAlerts(Notices):
         if screening.status == "success":
             super().add(screening)
 
-    def _is_wanted(self, notice: ScreeningNotice) -> bool:
+    def _is_wanted(self, notice: Notice) -> bool:
         """Not once it is mined: then the alert of the mined transaction is told."""
         with self._database.reading() as connection:
             stored = screening_of(connection, notice.uuid)
         return stored is not None and stored.state == "pending"
 
-    def _delivered(self, notice: ScreeningNotice, channel: Channel) -> None:
+    def _delivered(self, notice: Notice, channel: Channel) -> None:
         with self._telling, self._database.writing() as connection:
             now = screening_of(connection, notice.uuid)
             if now is not None:
                 note_told(connection, now.uuid, now.told | {channel.name: time.time()})
+
+
+def _notice(one: NewScreening, public_url: str | None) -> Notice:
+    """What to tell about a screening; with a link to its page if people open the pages there."""
+    action = Action(one.action).name
+    what = "UNKNOWN" if one.status == "unknown" else action
+    observed = "" if one.is_enforced else "observed, would be "
+    done = "pending transaction" if one.outcome is None else f"transaction {observed}{one.outcome}"
+    link = None if public_url is None else f"{public_url.rstrip('/')}/ui/screenings/{one.uuid}"
+    client, block = f" of {one.client}" if one.client else "", one.block_number
+    lines = [
+        one.summary,
+        *one.reasons,
+        one.problem,
+        f"Transaction {one.tx_hash or 'bundle'}{client} on {described(one.chain_id)}",
+        "Not mined yet" + (f": this is what it would do in block {block}." if block else "."),
+        link,
+    ]
+    return Notice(
+        uuid=one.uuid,
+        title=f"{what}: {done}",
+        text="\n".join(line for line in lines if line),
+        level="failure" if one.action == Action.BLOCK else "warning",
+        content={
+            "notification_id": one.uuid,
+            "event": "pending" if one.source == "pending" else "screening",
+            "decision": one.uuid,
+            "outcome": one.outcome,
+            "enforced": one.is_enforced,
+            "action": action,
+            "status": one.status,
+            "reasons": one.reasons,
+            "summary": one.summary,
+            "problem": one.problem,
+            "chain_id": one.chain_id,
+            "transaction_hash": one.tx_hash,
+            "from_address": one.from_address,
+            "block_number": one.block_number,
+            "client": one.client,
+            "link": link,
+        },
+    )

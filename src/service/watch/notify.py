@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from src.chain.clients.http import HttpClient
 from src.chain.clients.transport import PrivateAddress
@@ -30,7 +30,7 @@ from src.service.database.watching import (
     note_attempt,
 )
 from src.service.settings import ServiceSettings
-from src.service.watch.message import read_message
+from src.service.watch.message import Notice, read_message
 from src.variables import SettingsError, reveal
 
 logger = logging.getLogger(__name__)
@@ -47,29 +47,6 @@ _POLL_SECONDS = 1.0
 _OUR_LINK = re.compile(r"https?://\S+/(?:tx|ui/transactions|ui/screenings)/[0-9A-Za-z-]+")
 # Of mentions, of Slack's markup, and of links.
 _ACTIVE = re.compile(r"[@<]|:(?=//)|\.(?=[^\W\d_])")
-
-
-class Notice(Protocol):
-    """What a channel sends; `Message` has this shape."""
-
-    @property
-    def uuid(self) -> str:
-        """The same for each attempt, and unique."""
-
-    @property
-    def title(self) -> str:
-        """In a few words."""
-
-    @property
-    def text(self) -> str:
-        """For people."""
-
-    @property
-    def level(self) -> str:
-        """The kind of message for chat services: info, warning or failure."""
-
-    def as_json(self) -> dict[str, Any]:
-        """In the format of webhooks."""
 
 
 class Channel(Protocol):
@@ -100,7 +77,7 @@ class Webhook:
 
     def send(self, message: Notice) -> str | None:
         """See `Channel`."""
-        body = json.dumps(message.as_json(), separators=(",", ":"), sort_keys=True).encode()
+        body = json.dumps(message.content, separators=(",", ":"), sort_keys=True).encode()
         timestamp = str(int(time.time()))
         headers = {
             "Content-Type": "application/json",

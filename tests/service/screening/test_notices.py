@@ -26,7 +26,7 @@ class Receiver:
         if self.failures:
             self.failures -= 1
             return "HTTP 503"
-        self.got.append(notice.as_json() | {"title": notice.title, "text": notice.text})
+        self.got.append(notice.content | {"title": notice.title, "text": notice.text})
         return None
 
 

@@ -19,7 +19,7 @@ from src.monitoring import metrics
 from src.service.database import alerts, chain, decisions, watching
 from src.service.database.engine import Database
 from src.service.embedded import embedded_node
-from src.service.watch.message import Message, read_message
+from src.service.watch.message import Notice, read_message
 from src.service.watch.notify import (
     MAX_ATTEMPTS,
     AppriseChannel,
@@ -140,8 +140,8 @@ def test_a_delivered_alert_that_a_reorganisation_took_away_is_retracted(sqlite: 
     class Kept:
         name = "kept"
 
-        def send(self, message: Message) -> str | None:
-            sent.append((message.as_json()["event"], message.title))
+        def send(self, message: Notice) -> str | None:
+            sent.append((message.content["event"], message.title))
             return None
 
     one_alert(sqlite, "kept")
@@ -167,7 +167,7 @@ def test_a_message_tells_what_was_gained_and_lost_and_where_to_look(sqlite: Data
         decisions.store_decision(connection, decision(), {})
         message = read_message(connection, due, "https://pages.example/")
     assert message is not None
-    document = message.as_json()
+    document = message.content
     assert document["id"] == number
     assert document["details"]["percentile"] == decision().percentile
     assert document["details"]["reasons"] == decision().reasons
@@ -189,7 +189,7 @@ def test_nobody_hears_of_what_a_reorganisation_took_away(sqlite: Database) -> No
     class Silent:
         name = "silent"
 
-        def send(self, message: Message) -> str | None:
+        def send(self, message: Notice) -> str | None:
             raise AssertionError(message)
 
     one_alert(sqlite, "silent")
@@ -205,14 +205,14 @@ def test_a_channel_that_raises_does_not_stop_the_others(sqlite: Database) -> Non
     class Broken:
         name = "broken"
 
-        def send(self, message: Message) -> str | None:
+        def send(self, message: Notice) -> str | None:
             raise ValueError
 
     class Sound:
         name = "sound"
 
-        def send(self, message: Message) -> str | None:
-            sent.append(message.alert.id)
+        def send(self, message: Notice) -> str | None:
+            sent.append(message.content["id"])
             return None
 
     number = one_alert(sqlite, "broken")
@@ -230,14 +230,14 @@ def test_a_receiver_that_hangs_does_not_delay_the_others(sqlite: Database) -> No
     class Hanging:
         name = "hanging"
 
-        def send(self, _: Message) -> str | None:
+        def send(self, _: Notice) -> str | None:
             answers.wait(FOR_EVER)
             return None
 
     class Sound:
         name = "sound"
 
-        def send(self, _: Message) -> str | None:
+        def send(self, _: Notice) -> str | None:
             arrived.set()
             return None
 

@@ -52,7 +52,7 @@ class Receiver:
     def send(self, message: Any) -> str | None:
         if self.broken:
             return "out of order"
-        self.got.append(message.as_json() | {"title": message.title, "text": message.text})
+        self.got.append(message.content | {"title": message.title, "text": message.text})
         return None
 
 

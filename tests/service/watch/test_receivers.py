@@ -16,9 +16,9 @@ from pytest_httpserver import HTTPServer
 from src.chain.clients import transport
 from src.service.app import create_app
 from src.service.settings import load_service_settings
-from src.service.watch.message import Message
+from src.service.watch.message import Notice
 from src.service.watch.notify import Webhook
-from tests.service.chain import THEFT, common_settings, service_settings
+from tests.service.chain import common_settings, service_settings
 from tests.support import raw_server
 
 
@@ -87,14 +87,8 @@ def test_a_receiver_gets_the_address_that_was_given(httpserver: HTTPServer) -> N
     assert webhook.send(a_message()) is None
 
 
-def a_message() -> Message:
-    from src.service.database.alerts import Alert
-
-    fields = dict.fromkeys(Alert.__dataclass_fields__)
-    return Message(
-        uuid="5f0c",
-        alert=Alert(**(fields | {"id": 1, "action": 2, "chain_id": 1, "tx_hash": THEFT})),  # type: ignore[arg-type]
-    )
+def a_message() -> Notice:
+    return Notice("5f0c", "a title", "a text", "info", {"id": 1})
 
 
 Resolver = Callable[..., list[Any]]
