@@ -19,7 +19,7 @@ from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.sample import read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.registry.drift_reference import parse_sample
-from src.service.database.chain import newest_times, newest_transfers
+from src.service.database.chain import newest_transfers
 from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import claim_task, finish_task, last_outcome
 from src.service.decider import Decider
@@ -180,12 +180,12 @@ class DriftCheck:
         )
         with self._database.reading() as connection:
             newest = newest_transfers(connection, self._chain_id, _TRANSACTIONS)
-            times = newest_times(connection, self._chain_id, _TRANSACTIONS)
-        if not newest or times is None:
+        if not newest:
             raise ValueError("no transactions are stored yet")
-        batch = TransferBatch.from_transactions(newest)
+        batch = TransferBatch.from_transactions([(moved, sender) for moved, sender, _ in newest])
+        times = sorted(at for *_, at in newest)
         sample = sample_of(model, batch, attack=pipeline.attack.model)
-        return compare(reference, replace(sample, dates=tuple(iso(time)[:10] for time in times)))
+        return compare(reference, replace(sample, dates=(iso(times[0])[:10], iso(times[-1])[:10])))
 
 
 def _log(what: str, drift: Drift) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
 
 from src.service.database.alerts import (
     SEVERITIES,
@@ -17,14 +17,18 @@ from src.service.database.alerts import (
     read_alerts,
     severity_rank,
 )
-from src.service.database.decisions import find_summaries
+from src.service.database.decisions import Decided, decided_on
 from src.service.database.engine import in_chunks, put
-from src.service.database.tables import alerts, same_transaction, triage, triage_changes
+from src.service.database.tables import (
+    TransactionKey,
+    alerts,
+    is_one_of,
+    same_transaction,
+    triage,
+    triage_changes,
+)
 
 CaseSort = Literal["time", "severity", "action", "score", "gained"]
-CaseKey = tuple[int, str]
-"""Chain id and hash of a transaction."""
-
 _MAX_CHANGES: Final = 100
 
 
@@ -85,27 +89,23 @@ def list_cases(
     return [case for chunk in in_chunks(keys) for case in _find_cases(connection, chunk)]
 
 
-def _find_cases(connection: Connection, keys: Collection[CaseKey]) -> list[Case]:
+def _find_cases(connection: Connection, keys: Collection[TransactionKey]) -> list[Case]:
     """The cases of these transactions, in this order; without those that have no alerts."""
-    query = select(alerts).where(_is_one_of(alerts, keys))
-    found: dict[CaseKey, list[Alert]] = {}
+    query = select(alerts).where(is_one_of(alerts, keys))
+    found: dict[TransactionKey, list[Alert]] = {}
     for alert in read_alerts(connection, query):
         found.setdefault((alert.chain_id, alert.tx_hash), []).append(alert)
     states = {
         (row.chain_id, row.tx_hash): Triage(row.state, row.author, row.note, row.changed_at)
-        for row in connection.execute(select(triage).where(_is_one_of(triage, keys)))
+        for row in connection.execute(select(triage).where(is_one_of(triage, keys)))
     }
-    sentences = {
-        (chain_id, tx_hash): sentence
-        for chain_id, hashes in _by_chain(keys).items()
-        for tx_hash, sentence in find_summaries(connection, chain_id, hashes).items()
-    }
+    decided = decided_on(connection, keys)
     verdicts = _newest_verdicts(connection, keys)
     made = []
     for key in keys:
         if key in found:
             own = tuple(sorted(found[key], key=_most_severe_first))
-            sentence = sentences.get(key) or own[0].description
+            sentence = decided.get(key, Decided()).summary or own[0].description
             given = _verdicts_by_time(own) | verdicts.get(key, {})
             made.append(Case(own, states.get(key, Triage()), given, sentence))
     return made
@@ -118,17 +118,17 @@ def _verdicts_by_time(own: Collection[Alert]) -> dict[str, bool]:
 
 
 def _newest_verdicts(
-    connection: Connection, keys: Collection[CaseKey]
-) -> dict[CaseKey, dict[str, bool]]:
+    connection: Connection, keys: Collection[TransactionKey]
+) -> dict[TransactionKey, dict[str, bool]]:
     """By case and author; the newest is the last one stored, whatever the clock said."""
     key = triage_changes.c.chain_id, triage_changes.c.tx_hash
     newest = (
         select(func.max(triage_changes.c.id))
-        .where(_is_one_of(triage_changes, keys))
+        .where(is_one_of(triage_changes, keys))
         .where(triage_changes.c.is_true_positive.is_not(None))
         .group_by(*key, triage_changes.c.author)
     )
-    found: dict[CaseKey, dict[str, bool]] = {}
+    found: dict[TransactionKey, dict[str, bool]] = {}
     for row in connection.execute(
         select(*key, triage_changes.c.author, triage_changes.c.is_true_positive)
         .where(triage_changes.c.id.in_(newest))
@@ -138,14 +138,7 @@ def _newest_verdicts(
     return found
 
 
-def _by_chain(keys: Collection[CaseKey]) -> dict[int, list[str]]:
-    hashes: dict[int, list[str]] = {}
-    for chain_id, tx_hash in keys:
-        hashes.setdefault(chain_id, []).append(tx_hash)
-    return hashes
-
-
-def cases_of(connection: Connection, numbers: Collection[int]) -> list[CaseKey]:
+def cases_of(connection: Connection, numbers: Collection[int]) -> list[TransactionKey]:
     """The transactions of these alerts."""
     query = (
         select(alerts.c.chain_id, alerts.c.tx_hash)
@@ -158,7 +151,7 @@ def cases_of(connection: Connection, numbers: Collection[int]) -> list[CaseKey]:
 
 def set_triage(
     connection: Connection,
-    keys: Sequence[CaseKey],
+    keys: Sequence[TransactionKey],
     state: State,
     *,
     author: str,
@@ -179,7 +172,7 @@ def set_triage(
         connection.execute(insert(triage_changes), [row | verdict for row in rows])
     if is_true_positive is None:
         return
-    wanted = _is_one_of(alerts, keys) if alert is None else alerts.c.id == alert
+    wanted = is_one_of(alerts, keys) if alert is None else alerts.c.id == alert
     for number in connection.scalars(select(alerts.c.id).where(wanted)).all():
         give_feedback(
             connection, number, author, is_true_positive=is_true_positive, note=note, now=now
@@ -190,7 +183,7 @@ def triage_history(connection: Connection, chain_id: int, tx_hash: str) -> list[
     """What was done about a transaction, newest first; a hundred changes at most."""
     rows = connection.execute(
         select(*(triage_changes.c[name] for name in TriageChange.__slots__))
-        .where(_is_one_of(triage_changes, [(chain_id, tx_hash)]))
+        .where(is_one_of(triage_changes, [(chain_id, tx_hash)]))
         .order_by(triage_changes.c.id.desc())
         .limit(_MAX_CHANGES)
     )
@@ -234,10 +227,6 @@ def _ordered(groups: Select[Any], sort: CaseSort, *, descending: bool) -> Select
     if descending:
         return groups.order_by(key.desc().nulls_last(), newest.desc())
     return groups.order_by(key.asc().nulls_last(), newest.asc())
-
-
-def _is_one_of(table: Any, keys: Collection[CaseKey]) -> ColumnElement[bool]:
-    return tuple_(table.c.chain_id, table.c.tx_hash).in_(list(keys))
 
 
 def _most_severe_first(alert: Alert) -> tuple[int, int, int]:

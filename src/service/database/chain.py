@@ -8,10 +8,8 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     Row,
-    Subquery,
     delete,
     exists,
-    func,
     select,
     union,
     update,
@@ -174,29 +172,12 @@ def keys_of_account(account: str) -> CompoundSelect[tuple[int, str]]:
 
 def newest_transfers(
     connection: Connection, chain_id: int, limit: int
-) -> list[tuple[list[Transfer], str]]:
-    """Transfers in log order and sender of the newest transactions with both; in no fixed order."""
-    newest = _newest(chain_id, limit)
-    rows = connection.execute(
-        select(transfers, newest.c.from_address)
-        .join(newest, same_transaction(newest, transfers))
-        .order_by(transfers.c.tx_hash, transfers.c.log_index)
-    )
-    found: dict[str, tuple[list[Transfer], str]] = {}
-    for row in rows:
-        found.setdefault(row.tx_hash, ([], row.from_address))[0].append(transfer_of(row))
-    return list(found.values())
+) -> list[tuple[list[Transfer], str, int]]:
+    """Transfers in log order, sender and block time of the newest transactions; in no fixed order.
 
-
-def newest_times(connection: Connection, chain_id: int, limit: int) -> tuple[int, int] | None:
-    """The first and the last block time of the transactions of `newest_transfers`."""
-    times = _newest(chain_id, limit).c.block_timestamp
-    first, last = connection.execute(select(func.min(times), func.max(times))).one()
-    return None if first is None else (first, last)
-
-
-def _newest(chain_id: int, limit: int) -> Subquery:
-    return (
+    Those without transfers or a sender are left out.
+    """
+    newest = (
         select(
             transactions.c.chain_id,
             transactions.c.tx_hash,
@@ -212,6 +193,16 @@ def _newest(chain_id: int, limit: int) -> Subquery:
         .limit(limit)
         .subquery()
     )
+    rows = connection.execute(
+        select(transfers, newest.c.from_address, newest.c.block_timestamp)
+        .join(newest, same_transaction(newest, transfers))
+        .order_by(transfers.c.tx_hash, transfers.c.log_index)
+    )
+    found: dict[str, tuple[list[Transfer], str, int]] = {}
+    for row in rows:
+        own = found.setdefault(row.tx_hash, ([], row.from_address, row.block_timestamp))
+        own[0].append(transfer_of(row))
+    return list(found.values())
 
 
 def find_tokens(

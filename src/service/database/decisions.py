@@ -1,15 +1,17 @@
 """Decisions and the features that they are based on."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from src.service.database.engine import Database, put
+from src.service.database.engine import Database, in_chunks, put
 from src.service.database.tables import (
+    TransactionKey,
     decisions,
     features,
+    is_one_of,
     of_transaction,
     same_transaction,
     transactions,
@@ -61,6 +63,14 @@ class StoredDecision:
     summary: str | None = None  # who gained and lost what, in one sentence; None without transfers
     # Whether the contract called was younger than a day; None if unknown.
     called_is_new: bool | None = None
+
+
+class Decided(NamedTuple):
+    """A decision in short; None where there is none."""
+
+    action: int | None = None
+    score: float | None = None
+    summary: str | None = None
 
 
 def store_decision(connection: Connection, decision: StoredDecision, named: Json) -> None:
@@ -116,18 +126,17 @@ def newest_decision_time(connection: Connection, chain_id: int) -> float | None:
     return found
 
 
-def find_summaries(
-    connection: Connection, chain_id: int, hashes: Collection[str]
-) -> dict[str, str]:
-    """The sentences of the newest decisions on these transactions, by hash."""
-    rows = connection.execute(
-        select(decisions.c.tx_hash, decisions.c.summary)
-        .where(decisions.c.chain_id == chain_id)
-        .where(decisions.c.tx_hash.in_(list(hashes)))
-        .where(decisions.c.summary.is_not(None))
-        .order_by(decisions.c.number)
-    )
-    return {row.tx_hash: row.summary for row in rows}
+def decided_on(
+    connection: Connection, keys: Iterable[TransactionKey]
+) -> dict[TransactionKey, Decided]:
+    """The newest decisions on these transactions, in short."""
+    found: dict[TransactionKey, Decided] = {}
+    columns = [decisions.c[name] for name in ("chain_id", "tx_hash", *Decided._fields)]
+    for chunk in in_chunks(keys):
+        query = select(*columns).where(is_one_of(decisions, chunk)).order_by(decisions.c.number)
+        for chain_id, tx_hash, *said in connection.execute(query):
+            found[chain_id, tx_hash] = Decided(*said)
+    return found
 
 
 def find_features(

@@ -9,6 +9,7 @@ A change of the tables also takes a migration in `migrations/versions`, which `D
 applies to new databases and to those of earlier versions.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
@@ -31,6 +32,7 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     false,
+    tuple_,
 )
 
 metadata = MetaData(
@@ -50,6 +52,9 @@ Address = String(42)
 Hash = String(66)
 Amount = String(78)
 
+TransactionKey = tuple[int, str]
+"""Chain id and hash of a transaction."""
+
 
 def _of_transaction() -> ForeignKeyConstraint:
     columns = ("chain_id", "tx_hash")
@@ -65,6 +70,11 @@ def same_transaction(one: Any, other: Any) -> ColumnElement[bool]:
 def of_transaction(table: Any, chain_id: int, tx_hash: str) -> ColumnElement[bool]:
     """The condition that rows are of this transaction."""
     return and_(table.c.chain_id == chain_id, table.c.tx_hash == tx_hash)
+
+
+def is_one_of(table: Any, keys: Collection[TransactionKey]) -> ColumnElement[bool]:
+    """The condition that rows are of one of these transactions."""
+    return tuple_(table.c.chain_id, table.c.tx_hash).in_(list(keys))
 
 
 transactions = Table(

@@ -6,14 +6,15 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, select, tuple_
+from sqlalchemy import Connection, and_, select
 
-from src.service.database.cases import CaseKey
 from src.service.database.decisions import find_features
 from src.service.database.tables import (
+    TransactionKey,
     alerts,
     decisions,
     features,
+    is_one_of,
     same_transaction,
     tokens,
     transactions,
@@ -63,8 +64,8 @@ def known_chains(connection: Connection) -> Sequence[int]:
 
 
 def tokens_moved(
-    connection: Connection, keys: Collection[CaseKey]
-) -> dict[CaseKey, list[tuple[str, str]]]:
+    connection: Connection, keys: Collection[TransactionKey]
+) -> dict[TransactionKey, list[tuple[str, str]]]:
     """(address, label) of a few tokens that each transaction moves."""
     rows = connection.execute(
         select(
@@ -79,10 +80,10 @@ def tokens_moved(
             tokens,
             and_(tokens.c.chain_id == transfers.c.chain_id, tokens.c.address == transfers.c.token),
         )
-        .where(tuple_(transfers.c.chain_id, transfers.c.tx_hash).in_(list(keys)))
+        .where(is_one_of(transfers, keys))
         .order_by(transfers.c.tx_hash, transfers.c.token)
     )
-    found: dict[CaseKey, list[tuple[str, str]]] = {}
+    found: dict[TransactionKey, list[tuple[str, str]]] = {}
     for row in rows:
         own = found.setdefault((row.chain_id, row.tx_hash), [])
         if len(own) < _MAX_TOKENS_SHOWN:

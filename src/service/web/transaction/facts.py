@@ -1,18 +1,19 @@
 """What is known of a transaction besides its transfers: its method, its sender, what it called."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from src.chain.names.methods import signature_of
 from src.chain.quantities import duration
 from src.chain.transactions import creation_nonce
 from src.decision.readable_features import ACCOUNT_AGE
-from src.service.database.alerts import AlertFilter, list_alerts
+from src.service.database.alerts import AlertFilter, condition_of
 from src.service.database.chain import Seen, seen_as
 from src.service.database.decisions import StoredDecision
+from src.service.database.tables import alerts
 from src.service.records import LoadedTransaction
 
 _STATUSES: Final[Mapping[int | None, str]] = {1: "succeeded", 0: "reverted"}
@@ -42,19 +43,18 @@ def read_facts(
 ) -> Facts:
     """Read the facts about a stored transaction."""
     sender, called = transaction.sender, transaction.to
-    alerts = 0
+    sender_alerts = 0
     if sender is not None:
-        wanted = AlertFilter(chain_id=chain_id, sender=sender)
-        _, alerts = list_alerts(connection, wanted, limit=1)
-        own = replace(wanted, tx_hash=transaction.tx_hash)
-        alerts -= list_alerts(connection, own, limit=1)[1]
+        own = condition_of(AlertFilter(chain_id=chain_id, sender=sender))
+        others = select(func.count()).where(own, alerts.c.tx_hash != transaction.tx_hash)
+        sender_alerts = connection.scalar(others) or 0
     return Facts(
         method=signature_of(transaction.selector),
         status=_STATUSES.get(transaction.status),
         sender_age=_age(features or {}),
         sender_seen=seen_as(connection, chain_id, "sender", sender) if sender else None,
         called_seen=seen_as(connection, chain_id, "called", called) if called else None,
-        sender_alerts=alerts,
+        sender_alerts=sender_alerts,
         created_by=creation_nonce(sender, transaction.nonce, called),
         called_is_new=decision.called_is_new if decision is not None else None,
     )
