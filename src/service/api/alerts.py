@@ -5,7 +5,15 @@ from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool, computed_field
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    computed_field,
+)
 from starlette.responses import Response
 
 from src.chain.text import sanitise_text
@@ -142,7 +150,7 @@ class TriageRequest(BaseModel):
     )
 
     alerts: Annotated[
-        list[Annotated[int, Field(ge=0, le=MAX_INT64)]],
+        list[Annotated[StrictInt, Field(ge=0, le=MAX_INT64)]],
         Field(min_length=1, max_length=1_000, description="Ids of alerts."),
     ]
     state: State = Field(description="The new state of their transactions.")

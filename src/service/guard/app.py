@@ -10,7 +10,7 @@ from src.service.guard import messages, sockets
 from src.service.guard.clients import Clients
 from src.service.guard.proxy import Message, Proxy
 from src.service.guard.upstream import Upstream, UpstreamError
-from src.service.http.middleware import App, Receive, Send, read_body
+from src.service.http.middleware import App, Receive, Send, headers_of, read_body
 from src.service.http.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -47,10 +47,7 @@ class GuardApp:
         if scope["type"] == "lifespan" or (scope["type"] == "http" and _is_page(scope)):
             await self._pages(scope, receive, send)
             return
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in scope["headers"]
-        }
+        headers = headers_of(scope)
         origin = self._clients.allowed_origin(headers)
         answer = _Answer(send, origin, is_socket=scope["type"] == "websocket")
         try:

@@ -66,10 +66,7 @@ class RequestChecks:
             return
         if scope["type"] != "http":  # web sockets would bypass authentication
             raise RuntimeError(f"unsupported scope type {scope['type']}")
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in scope["headers"]
-        }
+        headers = headers_of(scope)
         asked = _method(scope)
         answer = _Answer(
             send,
@@ -128,9 +125,16 @@ class RequestChecks:
         if scope["method"] in _SAFE_METHODS:
             return b""
         body = await read_body(headers, receive, self._max_body_bytes)
-        if is_too_deep(body):
+        if is_nested_deeper(body, _MAX_DEPTH):
             raise Problem(400, f"The body is nested deeper than {_MAX_DEPTH} levels.")
         return body
+
+
+def headers_of(scope: MutableMapping[str, Any]) -> dict[str, str]:
+    """A request's headers, by their names in lower case."""
+    return {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+    }
 
 
 async def read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
@@ -195,11 +199,6 @@ class _Answer:
         start = {"type": "http.response.start", "status": problem.status, "headers": encoded}
         await self.send(start)
         await self.send({"type": "http.response.body", "body": body})
-
-
-def is_too_deep(body: bytes | bytearray) -> bool:
-    """Whether a JSON text is nested too deeply to be parsed."""
-    return is_nested_deeper(body, _MAX_DEPTH)
 
 
 def _request_id(headers: dict[str, str]) -> str:

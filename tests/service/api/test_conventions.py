@@ -105,6 +105,21 @@ def test_the_examples_of_bodies_are_accepted(client: TestClient, decided: str) -
     assert tried >= 5
 
 
+@pytest.mark.parametrize("number", [True, 1.0, "1"])
+def test_only_whole_numbers_are_ids_of_alerts(client: TestClient, number: Any) -> None:
+    answer = client.post("/alerts/triage", json={"alerts": [number], "state": "done"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["where"] == ["body", "alerts", "0"]
+
+
+def test_a_body_that_is_nested_too_deeply_is_a_bad_request(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    for content, status in ((b"[" * 33, 400), (b'{"logs": ["' + b"[" * 99 + b'"]}', 422)):
+        answer = client.post("/decisions", content=content, headers=headers)
+        assert answer.status_code == status
+        assert ("nested" in answer.json()["detail"]) == (status == 400)
+
+
 def test_malformed_json_is_a_bad_request(client: TestClient) -> None:
     headers = {"Content-Type": "application/json"}
     answer = client.post("/predict", content=b'{"Time": ', headers=headers)

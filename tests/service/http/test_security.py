@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
-from src.service.http.middleware import is_too_deep
 from src.service.http.security import ClientLimits
 from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
 from src.variables import SettingsError
@@ -243,22 +240,6 @@ def test_only_an_explicit_node_ends_the_demo() -> None:
     assert load_common_settings({"JSON_RPC_URL": url}).json_rpc_url == url
     named = load_common_settings({"JSON_RPC_HOST": "node", "JSON_RPC_PORT": "1"})
     assert named.json_rpc_url == "http://node:1"
-
-
-@given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner), max_leaves=30))
-def test_shallow_json_is_never_called_deep(value: Any) -> None:
-    import json
-
-    def depth(part: Any) -> int:
-        return 1 + max(map(depth, part), default=0) if isinstance(part, list) else 0
-
-    assert is_too_deep(json.dumps(value).encode()) == (depth(value) > 32)
-
-
-@pytest.mark.parametrize("bracket", [b"[", b'{"a":', b'["\\"",'])
-def test_deep_json_is_called_so(bracket: bytes) -> None:
-    assert is_too_deep(bracket * 33)
-    assert not is_too_deep(b'"' + b"[" * 1_000 + b'"')
 
 
 def test_hosts_and_origins_are_read_as_people_paste_them() -> None:
