@@ -105,29 +105,25 @@ class NodeReader:
             SourceError: the node does not answer, or the chain was reorganised meanwhile.
             UnverifiedBlock: the node's response is incomplete or inconsistent.
         """
+        previous: LoadedBlock | None = None
         try:
-            yield from self._blocks(numbers)
+            with closing(self._fetcher.fetch_all(numbers, self._pool, 2 * _AT_ONCE)) as fetched:
+                for block in map(_loaded_block, fetched):
+                    if (
+                        previous is not None
+                        and block.number == previous.number + 1
+                        and block.parent_hash != previous.hash
+                    ):
+                        raise MalformedAnswer(
+                            "node", f"block {block.number} is not the child of the previous block"
+                        )
+                    yield block
+                    previous = block
         except UnverifiedBlock as error:
             if not error.recordable:
                 raise
             problem = f"{error.problem}; VERIFY_BLOCKS=false accepts such blocks unverified"
             raise UnverifiedBlock(error.number, problem, recordable=True) from None
-
-    def _blocks(self, numbers: Sequence[int]) -> Iterator[LoadedBlock]:
-        previous: LoadedBlock | None = None
-        with closing(self._fetcher.fetch_all(numbers, self._pool, 2 * _AT_ONCE)) as fetched:
-            for rows in fetched:
-                block = _loaded_block(rows)
-                if (
-                    previous is not None
-                    and block.number == previous.number + 1
-                    and block.parent_hash != previous.hash
-                ):
-                    raise MalformedAnswer(
-                        "node", f"block {block.number} is not the child of the previous block"
-                    )
-                yield block
-                previous = block
 
     def transaction_hashes(self, numbers: Sequence[int]) -> list[list[str]]:
         """The hashes of the transactions of blocks, as the node says. Raises SourceError."""
@@ -180,14 +176,14 @@ class NodeReader:
         decoded = decoded_logs(logs)
         return LoadedTransaction(
             tx_hash=tx_hash,
-            block_number=_bounded(number) or 0,
+            block_number=as_bounded(receipt.get("blockNumber")) or 0,
             block_hash=block_hash,
-            block_timestamp=_bounded(timestamp) or 0,
-            tx_index=_bounded(as_int(receipt.get("transactionIndex"))) or 0,
+            block_timestamp=as_bounded(block.get("timestamp")) or 0,
+            tx_index=as_bounded(receipt.get("transactionIndex")) or 0,
             sender=normalise_address(receipt.get("from")),
             to=normalise_address(receipt.get("to")),
-            nonce=_bounded(as_int(sent.get("nonce"))) if isinstance(sent, dict) else None,
-            gas_used=_bounded(as_int(receipt.get("gasUsed"))),
+            nonce=as_bounded(sent.get("nonce")) if isinstance(sent, dict) else None,
+            gas_used=as_bounded(receipt.get("gasUsed")),
             gas_price=as_int(receipt.get("effectiveGasPrice")),
             transfers=tuple(decoded.transfers),
             native=tuple(decoded.native),
@@ -280,7 +276,7 @@ def decoded_logs(logs: Sequence[dict[str, Any]]) -> DecodedLogs:
     """The transfers among raw JSON-RPC logs, in log order."""
     found = []
     for position, log in enumerate(logs):
-        index = _bounded(as_int(log.get("logIndex")))
+        index = as_bounded(log.get("logIndex"))
         event = decode_event(
             log.get("address"),
             log.get("topics"),
@@ -352,6 +348,7 @@ def _status(value: Any) -> int | None:
     return number if number in (0, 1) else None
 
 
-def _bounded(number: int | None) -> int | None:
-    """The number if it fits into a database integer, else None."""
+def as_bounded(value: Any) -> int | None:
+    """A quantity that fits into a database integer, else None."""
+    number = as_int(value)
     return number if number is not None and number <= _INT64_MAX else None

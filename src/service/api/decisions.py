@@ -11,7 +11,6 @@ from src.chain.quantities import as_int
 from src.chain.transfers import normalise_address
 from src.detection.records import Action, Status
 from src.service.api.common import (
-    MAX_INT64,
     QUANTITY,
     ActionName,
     Quantity,
@@ -25,7 +24,7 @@ from src.service.context import Service
 from src.service.database.decisions import StoredDecision, find_features
 from src.service.decider import without_score
 from src.service.http.problems import Problem, responses
-from src.service.node import approvals_of, decoded_logs
+from src.service.node import approvals_of, as_bounded, decoded_logs, hash_of
 from src.service.records import LoadedTransaction
 
 router = APIRouter(tags=["Decisions"], route_class=ApiRoute)
@@ -226,13 +225,13 @@ def get_decision(tx_hash: TxHash, service: ServiceDep, details: Details = False)
 
 
 def _answer(service: Service, decision: StoredDecision, *, details: bool) -> Response:
-    features = None
-    if details:
-        with service.database.reading() as connection:
-            features = find_features(
-                connection, decision.chain_id, decision.tx_hash, decision.model_version
-            )
-    return json_response(answer_of(decision, features if details else None, details=details))
+    if not details:
+        return json_response(answer_of(decision))
+    with service.database.reading() as connection:
+        features = find_features(
+            connection, decision.chain_id, decision.tx_hash, decision.model_version
+        )
+    return json_response(answer_of(decision, features or {}))
 
 
 @router.post(
@@ -246,21 +245,18 @@ def decide_event(
 ) -> Response:
     """Nothing is stored: the transaction need not be on the chain."""
     outcome = service.decider.decide(_loaded(event))
-    features = outcome.features if details else None
-    return json_response(answer_of(outcome.decision, features, details=details))
+    return json_response(answer_of(outcome.decision, outcome.features if details else None))
 
 
-def answer_of(
-    decision: StoredDecision, features: dict[str, Any] | None, *, details: bool
-) -> dict[str, Any]:
-    """A decision as a response. Without details it does not reveal the score."""
+def answer_of(decision: StoredDecision, features: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A decision as a response; with the details if features are given, else without the score."""
     answer: dict[str, Any] = {
         "transaction_hash": decision.tx_hash,
         "action": Action(decision.action).name,
         "reasons": decision.reasons,
         "summary": decision.summary,
     }
-    if not details:
+    if features is None:
         answer["reasons"] = [without_score(one, decision) for one in decision.reasons]
         return answer
     decided = rfc3339(decision.decided_at)
@@ -276,7 +272,7 @@ def answer_of(
         "attack_model_version": decision.attack_model_version,
         "attack_explanation": decision.attack_explanation or [],
         "invalid_reason": decision.invalid_reason,
-        "features": features or {},
+        "features": features,
         "explanation": decision.explanation or [],
         "shadow": decision.shadow,
         "decided_at": decision.decided_at,
@@ -290,19 +286,17 @@ def _percent(share: float | None) -> float | None:
 
 def _loaded(event: TransactionEvent) -> LoadedTransaction:
     transaction, block = event.transaction, event.block
-    tx_hash = (transaction.hash or "").lower()
-    is_hash = len(tx_hash) == 66 and as_int(tx_hash) is not None
     logs = [log.model_dump() for log in event.logs]
     decoded = decoded_logs(logs)
     return LoadedTransaction(
-        tx_hash=tx_hash if is_hash else "",
-        block_number=_bounded(block.number) or 0,
+        tx_hash=hash_of(transaction.hash) or "",
+        block_number=as_bounded(block.number) or 0,
         block_hash="",
-        block_timestamp=_bounded(block.timestamp) or 0,
+        block_timestamp=as_bounded(block.timestamp) or 0,
         tx_index=0,
         sender=normalise_address(transaction.from_),
         to=normalise_address(transaction.to),
-        nonce=_bounded(transaction.nonce),
+        nonce=as_bounded(transaction.nonce),
         gas_used=None,
         gas_price=None,
         transfers=tuple(decoded.transfers),
@@ -310,8 +304,3 @@ def _loaded(event: TransactionEvent) -> LoadedTransaction:
         value=as_int(transaction.value),
         approvals=approvals_of(logs),
     )
-
-
-def _bounded(value: int | str | None) -> int | None:
-    number = as_int(value)
-    return number if number is not None and number <= MAX_INT64 else None

@@ -188,9 +188,7 @@ def _answer(screening: Screening, *, details: bool) -> dict[str, Any]:
 
 
 def _screened(one: Screened, *, details: bool) -> dict[str, Any]:
-    answer = answer_of(
-        one.outcome.decision, one.outcome.features if details else None, details=details
-    )
+    answer = answer_of(one.outcome.decision, one.outcome.features if details else None)
     return answer | {
         "sender": one.transaction.sender,
         "status": one.status,
