@@ -89,7 +89,8 @@ def _guard(bench: Bench) -> Callable[[bytes], None]:
     )
     # Nothing is written, so the file is never made.
     decisions = Decisions(Database(f"sqlite:///{Path(tempfile.gettempdir(), 'unused.db')}"), 1)
-    gate = Gate(Script(), rules, decisions)
+    screener: Any = Script()
+    gate = Gate(screener, rules, decisions)
     proxy = Proxy(gate, ClientLimits(1e9), Upstream("http://node.invalid"))
     loop = asyncio.new_event_loop()
 

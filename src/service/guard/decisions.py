@@ -67,9 +67,14 @@ class Decisions:
         # Texts of calls, until when each waits.
         self._held: dict[str, tuple[str, float]] = {}
 
-    def add(self, decided: NewScreening) -> None:
-        """Store a decision soon."""
-        self._put(decided)
+    def add(self, one: NewScreening | _Change) -> None:
+        """Store a decision soon, or a change of one."""
+        with self._lock:
+            is_full = len(self._queue) >= MAX_QUEUED  # the database has not answered for long
+            if not is_full:
+                self._queue.append(one)
+        if is_full:
+            metrics.error_occurred("DecisionNotStored")
 
     def flush(self) -> None:
         """Write what is queued. What cannot be written stays queued, and the error is raised."""
@@ -111,13 +116,13 @@ class Decisions:
     def released(self, identity: str, answer: str) -> None:
         """Record that a held call was passed on, with the node's answer."""
         self.released_at = self._clock()
-        self._put(_Change(identity, {"outcome": "passed", "answer": answer}))
+        self.add(_Change(identity, {"outcome": "passed", "answer": answer}))
 
     def drop(self, identity: str) -> None:
         """Hold a call no longer, and record that it was dropped."""
         with self._lock:
             self._held.pop(identity, None)
-        self._put(_Change(identity, {"outcome": "dropped"}))
+        self.add(_Change(identity, {"outcome": "dropped"}))
 
     def close(self) -> None:
         """Drop what is held and write what is queued; what cannot be written now is lost."""
@@ -137,14 +142,6 @@ class Decisions:
             old = [identity for identity, (_, until) in self._held.items() if until <= now]
         for identity in old:
             self.drop(identity)
-
-    def _put(self, one: NewScreening | _Change) -> None:
-        with self._lock:
-            is_full = len(self._queue) >= MAX_QUEUED  # the database has not answered for long
-            if not is_full:
-                self._queue.append(one)
-        if is_full:
-            metrics.error_occurred("DecisionNotStored")
 
     def _first_queued(self) -> list[NewScreening | _Change]:
         with self._lock:

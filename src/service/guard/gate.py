@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
@@ -22,7 +22,7 @@ from src.service.guard.methods import (
     names_by_hash,
     signed_transactions,
 )
-from src.service.screening.screener import Screening
+from src.service.screening.screener import Screener, Screening
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +30,6 @@ _THREADS: Final = 16
 _MAX_WAITING: Final = 512
 _MAX_REASONS: Final = 10
 _BY_HASH: Final = "it names a transaction by its hash, so that it cannot be simulated"
-
-
-class Screens(Protocol):
-    """What screens transactions; `service.screening.Screener` has this shape."""
-
-    def screen(self, transactions: Sequence[bytes], before: Sequence[bytes] = (), /) -> Screening:
-        """Decide on signed transactions, simulated in order behind others. Thread-safe, blocks."""
-
-    def unknown(self, transactions: Sequence[bytes], problem: str, /) -> Screening:
-        """The decision on signed transactions that are not simulated. Returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,7 @@ class Gate:
 
     def __init__(
         self,
-        screener: Screens,
+        screener: Screener,
         rules: Rules,
         decisions: Decisions,
         on_decision: Callable[[NewScreening], object] = lambda _decided: None,

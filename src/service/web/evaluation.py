@@ -43,16 +43,6 @@ class UnseenSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One check of a challenger against the champion of its time."""
-
-    name: str
-    champion: str
-    challenger: str
-    passed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The evaluation of one model."""
 
@@ -133,13 +123,14 @@ def read_evaluation(model_sha256: str, path: Path = EVALUATION_PATH) -> Evaluati
     return found if found.model_sha256 == model_sha256 else None
 
 
-def read_checks(path: Path) -> tuple[Check, ...]:
-    """The checks that a retraining stored with a challenger; none if there are none."""
+def read_checks(path: Path) -> list[dict[str, Any]]:
+    """The checks that a retraining stored with a challenger; none if there are none.
+
+    Each has a `name`, what the `champion` and the `challenger` reached, and whether it `passed`.
+    """
+    names = ("name", "champion", "challenger", "passed")
     try:
         checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
-        return tuple(
-            Check(one["name"], one["champion"], one["challenger"], bool(one["passed"]))
-            for one in checks
-        )
+        return [{name: one[name] for name in names} for one in checks]
     except (OSError, ValueError, KeyError, TypeError):
-        return ()
+        return []
