@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -206,11 +206,13 @@ def _time(value: Any) -> datetime | None:
     try:
         if isinstance(value, str) and not value.isdigit():
             stamp = datetime.fromisoformat(value)
-            return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
-        seconds = as_int(value)
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
+            stamp = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
+        else:
+            stamp = datetime.fromtimestamp(as_int(value), UTC)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
         return None
+    # Around the first and the last year, a plot's axis has times that there are not.
+    return stamp if MINYEAR + 1 < stamp.year < MAXYEAR else None
 
 
 def _count(column: "pd.Series[str]") -> dict[str, int]:
