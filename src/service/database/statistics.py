@@ -146,8 +146,9 @@ def _top_tokens(connection: Connection, alerted: ColumnElement[bool]) -> list[Co
     moved = alerts.join(transfers, same_transaction(transfers, alerts)).outerjoin(
         tokens, (tokens.c.chain_id == alerts.c.chain_id) & (tokens.c.address == transfers.c.token)
     )
+    plain = case((tokens.c.impersonates.is_(False), tokens.c.symbol))  # the address says the others
     rows = connection.execute(
-        select(transfers.c.token, func.max(tokens.c.symbol), alert_count)
+        select(transfers.c.token, func.max(plain), alert_count)
         .select_from(moved)
         .where(alerted)
         .group_by(transfers.c.token)

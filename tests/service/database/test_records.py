@@ -217,6 +217,11 @@ def test_the_overview_counts_what_is_in_the_chain(database: Database) -> None:
             connection, 1, "d1", since=TIMESTAMP, until=TIMESTAMP, bucket_seconds=3600
         )
         assert statistics.block_times(connection, 1) == (TIMESTAMP, TIMESTAMP)
+        chain.store_tokens(connection, 1, [TokenView(USDC, "USD Coin", "USDC", 6, True)])
+        fake = statistics.overview(
+            connection, 1, "d1", since=TIMESTAMP, until=TIMESTAMP, bucket_seconds=3600
+        )
+    assert fake.top_tokens == [statistics.Count(USDC, USDC, 1)]
     assert (found.transactions, found.anomalies, found.invalid) == (1, 1, 0)
     assert found.alerts_over_time == [(TIMESTAMP - TIMESTAMP % 3600, "Critical", 1)]
     assert found.score_histogram == [0] * 49 + [1]
