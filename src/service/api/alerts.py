@@ -14,7 +14,6 @@ from pydantic import (
     StrictInt,
     computed_field,
 )
-from starlette.responses import Response
 
 from src.chain.text import sanitise_text
 from src.decision.alerts import Severity
@@ -26,22 +25,19 @@ from src.service.api.common import (
     ActionName,
     ChainFilter,
     HashField,
-    Limit,
     NamedAction,
-    Offset,
     Record,
     ServiceDep,
     address_or_none,
     time_of,
     transaction_link,
 )
-from src.service.api.paging import PAGED, Cursor, decode_cursor, page_of
+from src.service.api.paging import PAGED, PagingDep
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database.alerts import (
     Alert,
     AlertFilter,
-    Place,
     SortKey,
     State,
     find_alert,
@@ -181,8 +177,7 @@ class TriageChangeView(Record):
 @router.get("/alerts", summary="Alerts that match", responses=responses() | PAGED)
 def list_alerts(
     service: ServiceDep,
-    request: Request,
-    response: Response,
+    paging: PagingDep,
     since: Annotated[int | None, _time("Earliest block time")] = None,
     until: Annotated[int | None, _time("Latest block time")] = None,
     action: Annotated[ActionName | None, Query(description="Only with this action.")] = None,
@@ -203,9 +198,6 @@ def list_alerts(
         Literal["desc", "asc"], Query(description="Largest or smallest first.")
     ] = "desc",
     details: _Details = False,
-    limit: Limit = 50,
-    offset: Offset = 0,
-    cursor: Cursor = None,
 ) -> list[AlertView]:
     """A page of alerts; `X-Total-Count` is the total number of matches, `Link` the next page."""
     wanted = AlertFilter(
@@ -221,20 +213,18 @@ def list_alerts(
         chain_id=chain_id,
         state=state,
     )
+    last = paging.after(sort, order, float, float)
     with service.database.reading() as connection:
         found, total = read_alerts(
             connection,
             wanted,
             sort=sort,
             descending=order == "desc",
-            limit=limit + 1,
-            offset=offset,
-            after=_place(cursor, sort, order, offset),
+            limit=paging.limit + 1,
+            offset=paging.offset,
+            after=None if last is None else (last[2], last[3]),
         )
-    page = page_of(
-        request, response, found, total, limit,
-        lambda alert: [sort, order, *place_of(alert, sort)],
-    )  # fmt: skip
+    page = paging.shown(found, total, lambda alert: [sort, order, *place_of(alert, sort)])
     return [_view(alert, details=details) for alert in page]
 
 
@@ -343,13 +333,6 @@ def save_triage(
     if not keys:
         raise Problem(404, "Alert not found.")
     return len(keys)
-
-
-def _place(cursor: str | None, sort: SortKey, order: str, offset: int) -> Place | None:
-    if cursor is None:
-        return None
-    *_, value, number = decode_cursor(cursor, sort, order, float, float, offset=offset)
-    return value, number
 
 
 def _found(number: int, service: Service) -> Alert:

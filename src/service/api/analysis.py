@@ -22,7 +22,7 @@ from src.service.api.common import (
     time_of,
     transaction_link,
 )
-from src.service.api.paging import PAGED, Cursor, before_of, page_headers, page_of
+from src.service.api.paging import PAGED, PagingDep, page_headers
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database import jobs
@@ -166,22 +166,12 @@ def detect_anomalies(
 
 
 @router.get("/jobs", summary="Jobs, newest first", responses=responses() | PAGED)
-def list_jobs(
-    service: ServiceDep,
-    request: Request,
-    response: Response,
-    limit: Limit = 50,
-    offset: Offset = 0,
-    cursor: Cursor = None,
-) -> list[JobView]:
+def list_jobs(service: ServiceDep, paging: PagingDep) -> list[JobView]:
     """Waiting, running and finished jobs; `X-Total-Count` is their number, `Link` the next page."""
-    before = before_of(cursor, "jobs", offset)
+    wanted = paging.page("jobs")
     with service.database.reading() as connection:
-        found, total = jobs.list_jobs(
-            connection, service.chain_id, limit=limit + 1, offset=offset, before=before
-        )
-    page = page_of(request, response, found, total, limit, lambda job: ("jobs", job.number))
-    return [_view(job) for job in page]
+        found, total = jobs.list_jobs(connection, service.chain_id, wanted)
+    return [_view(job) for job in paging.shown(found, total, lambda job: ("jobs", job.number))]
 
 
 @router.get("/jobs/{job_id}", summary="A job and its progress", responses=responses(404))

@@ -2,12 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from starlette.responses import Response
 
-from src.service.api.common import Limit, Offset, Record, ServiceDep, time_of
-from src.service.api.paging import PAGED, Cursor, before_of, page_of
+from src.service.api.common import Record, ServiceDep, time_of
+from src.service.api.paging import PAGED, PagingDep
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database import registry
@@ -94,21 +93,12 @@ class Models(BaseModel):
 
 
 @router.get("/models", summary="Models in use and in the registry", responses=responses() | PAGED)
-def list_models(
-    service: ServiceDep,
-    request: Request,
-    response: Response,
-    limit: Limit = 50,
-    offset: Offset = 0,
-    cursor: Cursor = None,
-) -> Models:
+def list_models(service: ServiceDep, paging: PagingDep) -> Models:
     """`X-Total-Count` is the number of models in the registry, `Link` leads to the next page."""
-    before = before_of(cursor, "models", offset)
+    wanted = paging.page("models")
     with service.database.reading() as connection:
-        registered, total = registry.list_models(
-            connection, service.chain_id, limit=limit + 1, offset=offset, before=before
-        )
-    page = page_of(request, response, registered, total, limit, lambda model: ("models", model.id))
+        found, total = registry.list_models(connection, service.chain_id, wanted)
+    page = paging.shown(found, total, lambda model: ("models", model.id))
     return Models(
         detection=_detection(service),
         attack=_attack(service),

@@ -4,12 +4,14 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from src.service.api.common import MAX_INT64
+from src.service.api.common import MAX_INT64, Limit, Offset
+from src.service.database.engine import Page
 from src.service.http.problems import Problem
 
 Part = str | float | None
@@ -44,20 +46,17 @@ def encode_cursor(*parts: Part) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, *kinds: str | type, offset: int = 0) -> list[Any]:
+def decode_cursor(cursor: str, *kinds: str | type) -> list[Any]:
     """The parts of a cursor, which a client may have made up.
 
     Args:
         cursor: as the client sent it.
         kinds: of each part: a text that it must equal, or `float` for a number within 64 bits or
             None.
-        offset: of the same request.
 
     Raises:
-        Problem: 422, it is no cursor of this list, or an offset was given as well.
+        Problem: 422, it is no cursor of this list.
     """
-    if offset:
-        raise Problem(422, "Give cursor or offset, not both.")
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -67,18 +66,6 @@ def decode_cursor(cursor: str, *kinds: str | type, offset: int = 0) -> list[Any]
     if not fits or not all(map(_fits, parts, kinds)):
         raise Problem(422, "cursor does not belong to this list and its order: take it from Link.")
     return list(parts)
-
-
-def before_of(cursor: str | None, name: str, offset: int) -> int | None:
-    """Where a list begins that has the highest id first: below this one; None for its beginning.
-
-    Raises:
-        Problem: 422, as by `decode_cursor`.
-    """
-    if cursor is None:
-        return None
-    _, number = decode_cursor(cursor, name, float, offset=offset)
-    return int(number or 0)
 
 
 def _fits(part: object, kind: str | type) -> bool:
@@ -108,25 +95,65 @@ def page_headers(request: Request, total: int, **following: str | int) -> dict[s
     return headers
 
 
-def page_of(
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """The page of a list that a request asks for, and the headers of its response."""
+
+    request: Request
+    response: Response
+    limit: int
+    offset: int
+    cursor: str | None
+
+    def after(self, *kinds: str | type) -> list[Any] | None:
+        """The parts of the cursor, see `decode_cursor`; None without one.
+
+        Raises:
+            Problem: 422, it is no cursor of this list, or an offset was given as well.
+        """
+        if self.cursor is None:
+            return None
+        if self.offset:
+            raise Problem(422, "Give cursor or offset, not both.")
+        return decode_cursor(self.cursor, *kinds)
+
+    def page(self, name: str) -> Page:
+        """Of a list that has the highest id first, with one entry more if there are more.
+
+        Raises:
+            Problem: 422, as by `after`.
+        """
+        last = self.after(name, float)
+        before = None if last is None else int(last[1] or 0)
+        return Page(self.limit + 1, self.offset, before)
+
+    def shown(
+        self, found: Sequence[E], total: int, place: Callable[[E], Iterable[Part]]
+    ) -> Sequence[E]:
+        """The entries of the page, whose headers are set.
+
+        Args:
+            found: the entries, one more than the page takes if there are more.
+            total: number of all entries.
+            place: of the page's last entry, for the cursor of the next page.
+        """
+        shown = found[: self.limit]
+        following = {}
+        if len(found) > self.limit:
+            following = {"cursor": encode_cursor(*place(shown[-1]))}
+        self.response.headers.update(page_headers(self.request, total, **following))
+        return shown
+
+
+async def _paging(
     request: Request,
     response: Response,
-    found: Sequence[E],
-    total: int,
-    limit: int,
-    place: Callable[[E], Iterable[Part]],
-) -> Sequence[E]:
-    """The entries of a page, whose headers are set.
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+) -> Paging:
+    """A coroutine, since FastAPI would call a function in another thread."""
+    return Paging(request, response, limit, offset, cursor)
 
-    Args:
-        request: for the page.
-        response: to it.
-        found: the entries, one more than the page takes if there are more.
-        total: number of all entries.
-        limit: of the page.
-        place: of the page's last entry, for the cursor of the next page.
-    """
-    page = found[:limit]
-    following = {"cursor": encode_cursor(*place(page[-1]))} if len(found) > limit else {}
-    response.headers.update(page_headers(request, total, **following))
-    return page
+
+PagingDep = Annotated[Paging, Depends(_paging)]

@@ -17,9 +17,7 @@ from src.service.api.common import (
     HASH_PATTERN,
     QUANTITY,
     ActionName,
-    Limit,
     NamedAction,
-    Offset,
     Quantity,
     Record,
     ServiceDep,
@@ -27,7 +25,7 @@ from src.service.api.common import (
     time_of,
 )
 from src.service.api.decisions import DecisionAnswer, Details, answer_of
-from src.service.api.paging import PAGED, Cursor, before_of, page_of
+from src.service.api.paging import PAGED, PagingDep
 from src.service.api.route import ApiRoute
 from src.service.database.engine import Database
 from src.service.database.screenings import ScreeningFilter, StoredScreening, list_screenings
@@ -267,12 +265,8 @@ screenings = APIRouter(tags=["Decisions"], route_class=ApiRoute)
     responses=responses() | PAGED,
 )
 def list_all_screenings(
-    request: Request,
-    response: Response,
     database: Annotated[Database, Depends(_database)],
-    limit: Limit = 50,
-    offset: Offset = 0,
-    cursor: Cursor = None,
+    paging: PagingDep,
     state: Annotated[
         Literal["pending", "mined", "dropped"] | None, Query(description="Only of this state.")
     ] = None,
@@ -291,9 +285,7 @@ def list_all_screenings(
         least_action=Action[action],
         tx_hash=None if transaction is None else transaction.lower(),
     )
-    before = before_of(cursor, "screenings", offset)
+    page = paging.page("screenings")
     with database.reading() as connection:
-        found, total = list_screenings(
-            connection, wanted, limit=limit + 1, offset=offset, before=before
-        )
-    return page_of(request, response, found, total, limit, lambda one: ("screenings", one.id))
+        found, total = list_screenings(connection, wanted, page)
+    return paging.shown(found, total, lambda one: ("screenings", one.id))

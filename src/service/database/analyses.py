@@ -18,7 +18,14 @@ from sqlalchemy import (
     update,
 )
 
-from src.service.database.engine import Database, in_chunks, insert_missing, record
+from src.service.database.engine import (
+    Database,
+    first_record,
+    in_chunks,
+    insert_missing,
+    record,
+    records,
+)
 from src.service.database.tables import analyses, analysis_rows, jobs
 
 RowSort = Literal["score", "gas"]
@@ -127,19 +134,13 @@ def forget_analyses(database: Database, chain_id: int, before: float) -> None:
 
 def find_analysis(connection: Connection, identity: str) -> Analysis | None:
     """One analysis."""
-    row = connection.execute(select(analyses).where(analyses.c.id == identity)).first()
-    return None if row is None else record(Analysis, row)
+    return first_record(connection, Analysis, select(analyses).where(analyses.c.id == identity))
 
 
 def latest_analyses(connection: Connection, chain_id: int, limit: int) -> list[Analysis]:
     """The chain's newest analyses, newest first."""
-    rows = connection.execute(
-        select(analyses)
-        .where(analyses.c.chain_id == chain_id)
-        .order_by(analyses.c.number.desc())
-        .limit(limit)
-    )
-    return [record(Analysis, row) for row in rows]
+    ours = select(analyses).where(analyses.c.chain_id == chain_id)
+    return records(connection, Analysis, ours.order_by(analyses.c.number.desc()).limit(limit))
 
 
 def analysis_rows_of(
@@ -166,14 +167,14 @@ def analysis_rows_of(
     if anomalies_only:
         flagged = select(analyses.c.n_anomalies).where(analyses.c.id == identity)
         query = query.where(analysis_rows.c.rank < flagged.scalar_subquery())
-    return [record(AnalysisRow, row) for row in connection.execute(query)]
+    return records(connection, AnalysisRow, query)
 
 
 def rows_within(connection: Connection, identity: str, part: Part, limit: int) -> list[AnalysisRow]:
     """The first rows of a part, most anomalous first."""
     order = analysis_rows.c.rank, analysis_rows.c.token
     query = select(analysis_rows).where(part.rows(identity)).order_by(*order).limit(limit)
-    return [record(AnalysisRow, row) for row in connection.execute(query)]
+    return records(connection, AnalysisRow, query)
 
 
 def count_within(connection: Connection, analysis: Analysis, part: Part) -> tuple[int, int]:

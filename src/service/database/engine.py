@@ -2,12 +2,12 @@
 
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import alembic.command
 from alembic.config import Config
@@ -250,24 +250,34 @@ def _replacing(table: Table, names: tuple[str, ...], is_sqlite: bool) -> Insert:
     return statement.on_conflict_do_update(index_elements=keys, set_=changes)
 
 
-def newest_first(
-    connection: Connection,
-    query: Select[Any],
-    key: ColumnElement[int],
-    *,
-    limit: int,
-    offset: int,
-    before: int | None,
-) -> tuple[Sequence[Row[Any]], int]:
-    """A page of a query's rows, the highest key first, and how many rows it has in all.
+class Page(NamedTuple):
+    """A page of rows, the highest key first."""
 
-    The page begins after `offset` rows, or with the highest key below `before`.
-    """
+    limit: int
+    offset: int = 0  # rows before it
+    before: int | None = None  # the key that all of its rows are below; None for any
+
+
+def newest_first(
+    connection: Connection, kind: type[T], query: Select[Any], key: ColumnElement[int], page: Page
+) -> tuple[list[T], int]:
+    """A page of a query's rows as dataclasses, and how many rows it has in all."""
     total = connection.scalar(query.with_only_columns(func.count(), maintain_column_froms=True))
-    page = query.order_by(key.desc()).limit(limit).offset(offset)
-    if before is not None:
-        page = page.where(key < before)
-    return connection.execute(page).all(), total or 0
+    selected = query.order_by(key.desc()).limit(page.limit).offset(page.offset)
+    if page.before is not None:
+        selected = selected.where(key < page.before)
+    return records(connection, kind, selected), total or 0
+
+
+def records(connection: Connection, kind: type[T], query: Select[Any]) -> list[T]:
+    """The rows of a query as dataclasses."""
+    return [record(kind, row) for row in connection.execute(query)]
+
+
+def first_record(connection: Connection, kind: type[T], query: Select[Any]) -> T | None:
+    """The first row of a query as a dataclass; None if there is none."""
+    row = connection.execute(query).first()
+    return None if row is None else record(kind, row)
 
 
 def record(kind: type[T], row: Row[Any]) -> T:

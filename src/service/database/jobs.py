@@ -7,9 +7,21 @@ for a limited number of attempts, since the job itself may be what kills the wor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
-from src.service.database.engine import newest_first, record
+from src.service.database.engine import Page, first_record, newest_first
 from src.service.database.tables import jobs
 
 Json = dict[str, Any]
@@ -74,24 +86,13 @@ def count_active_jobs(connection: Connection, chain_id: int) -> int:
 
 def find_job(connection: Connection, identity: str) -> Job | None:
     """One job."""
-    row = connection.execute(select(jobs).where(jobs.c.id == identity)).first()
-    return None if row is None else record(Job, row)
+    return first_record(connection, Job, select(jobs).where(jobs.c.id == identity))
 
 
-def list_jobs(
-    connection: Connection,
-    chain_id: int,
-    *,
-    limit: int = 50,
-    offset: int = 0,
-    before: int | None = None,
-) -> tuple[list[Job], int]:
-    """A page of the chain's jobs, newest first, and their total number; see `newest_first`."""
+def list_jobs(connection: Connection, chain_id: int, page: Page) -> tuple[list[Job], int]:
+    """A page of the chain's jobs, newest first, and their total number."""
     ours = select(jobs).where(jobs.c.chain_id == chain_id)
-    rows, total = newest_first(
-        connection, ours, jobs.c.number, limit=limit, offset=offset, before=before
-    )
-    return [record(Job, row) for row in rows], total
+    return newest_first(connection, Job, ours, jobs.c.number, page)
 
 
 def claim_job(connection: Connection, worker: str, chain_id: int, now: float) -> Job | None:
@@ -134,7 +135,7 @@ def report_progress(
     Returns:
         Whether to continue: False if it was cancelled or another worker has it.
     """
-    ours = and_(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
+    ours = _run_by(worker, identity)
     connection.execute(update(jobs).where(ours).values(done=done, alive_at=now))
     return (
         connection.execute(select(jobs.c.cancel_requested).where(ours)).scalar_one_or_none()
@@ -159,7 +160,7 @@ def finish_job(
     values: Json = {"status": status, "finished_at": now, "analysis": analysis, "problem": problem}
     if status == "done":
         values["done"] = jobs.c.total
-    ours = and_(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
+    ours = _run_by(worker, identity)
     connection.execute(
         update(jobs)
         .where(ours, jobs.c.cancel_requested.is_(True))
@@ -172,7 +173,7 @@ def release_job(connection: Connection, identity: str, worker: str) -> None:
     """Return a job to the queue, because its worker shuts down."""
     connection.execute(
         update(jobs)
-        .where(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
+        .where(_run_by(worker, identity))
         .values(status="queued", worker=None, attempts=jobs.c.attempts - 1)
     )
 
@@ -200,6 +201,10 @@ def forget_jobs(connection: Connection, chain_id: int, before: float) -> None:
         .where(jobs.c.status.not_in(ACTIVE))
         .where(jobs.c.finished_at < before)
     )
+
+
+def _run_by(worker: str, identity: str) -> ColumnElement[bool]:
+    return and_(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
 
 
 def _finish_unclaimed(connection: Connection, row: Row[Any], now: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, delete, exists, func, insert, select
 
-from src.service.database.engine import insert_missing, newest_first, record
+from src.service.database.engine import Page, first_record, insert_missing, newest_first
 from src.service.database.tables import analyses, forests, models
 
 Json = dict[str, Any]
@@ -54,26 +54,17 @@ def register_model(
 
 
 def list_models(
-    connection: Connection,
-    chain_id: int,
-    *,
-    limit: int = 50,
-    offset: int = 0,
-    before: int | None = None,
+    connection: Connection, chain_id: int, page: Page
 ) -> tuple[list[RegisteredModel], int]:
-    """A page of the chain's models, newest first, and their total number; see `newest_first`."""
+    """A page of the chain's models, newest first, and their total number."""
     ours = select(models).where(_trained_on(chain_id))
-    rows, total = newest_first(
-        connection, ours, models.c.id, limit=limit, offset=offset, before=before
-    )
-    return [record(RegisteredModel, row) for row in rows], total
+    return newest_first(connection, RegisteredModel, ours, models.c.id, page)
 
 
 def latest_model(connection: Connection, chain_id: int) -> RegisteredModel | None:
     """The chain's newest model, or None if none was trained on it yet."""
     newest = select(models).where(_trained_on(chain_id)).order_by(models.c.id.desc()).limit(1)
-    row = connection.execute(newest).first()
-    return None if row is None else record(RegisteredModel, row)
+    return first_record(connection, RegisteredModel, newest)
 
 
 def forest_of(connection: Connection, model: RegisteredModel) -> bytes:
@@ -84,8 +75,7 @@ def forest_of(connection: Connection, model: RegisteredModel) -> bytes:
 
 def find_model(connection: Connection, number: int) -> RegisteredModel | None:
     """One model."""
-    row = connection.execute(select(models).where(models.c.id == number)).first()
-    return None if row is None else record(RegisteredModel, row)
+    return first_record(connection, RegisteredModel, select(models).where(models.c.id == number))
 
 
 def forget_models(connection: Connection, chain_id: int, before: float) -> None:

@@ -16,7 +16,15 @@ from sqlalchemy import (
     update,
 )
 
-from src.service.database.engine import in_chunks, insert_missing, newest_first, record
+from src.service.database.engine import (
+    Page,
+    first_record,
+    in_chunks,
+    insert_missing,
+    newest_first,
+    record,
+    records,
+)
 from src.service.database.tables import notifications, screenings
 
 Source = Literal["pending", "guard"]
@@ -129,19 +137,14 @@ def change_screening(connection: Connection, uuid: str, **values: Any) -> None:
 
 def screening_of(connection: Connection, uuid: str) -> StoredScreening | None:
     """A screening by its id, or None."""
-    row = connection.execute(select(screenings).where(screenings.c.uuid == uuid)).first()
-    return None if row is None else record(StoredScreening, row)
+    wanted = select(screenings).where(screenings.c.uuid == uuid)
+    return first_record(connection, StoredScreening, wanted)
 
 
 def list_screenings(
-    connection: Connection,
-    wanted: ScreeningFilter,
-    *,
-    limit: int = 50,
-    offset: int = 0,
-    before: int | None = None,
+    connection: Connection, wanted: ScreeningFilter, page: Page
 ) -> tuple[list[StoredScreening], int]:
-    """A page of screenings, newest first, and the total number; see `newest_first`."""
+    """A page of screenings, newest first, and the total number."""
     query = select(screenings).where(screenings.c.action >= wanted.least_action)
     for column, value in (
         (screenings.c.state, wanted.state),
@@ -150,17 +153,14 @@ def list_screenings(
     ):
         if value is not None:
             query = query.where(column == value)
-    rows, total = newest_first(
-        connection, query, screenings.c.id, limit=limit, offset=offset, before=before
-    )
-    return [record(StoredScreening, row) for row in rows], total
+    return newest_first(connection, StoredScreening, query, screenings.c.id, page)
 
 
 def waiting_screenings(
     connection: Connection, source: Source, chain_id: int, *, after: float, limit: int
 ) -> list[StoredScreening]:
     """Those of transactions that are pending, screened after a time, oldest first."""
-    rows = connection.execute(
+    waiting = (
         select(screenings)
         .where(screenings.c.state == "pending")
         .where(screenings.c.source == source)
@@ -169,7 +169,7 @@ def waiting_screenings(
         .order_by(screenings.c.screened_at)
         .limit(limit)
     )
-    return [record(StoredScreening, row) for row in rows]
+    return records(connection, StoredScreening, waiting)
 
 
 def known_hashes(

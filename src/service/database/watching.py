@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
-from src.service.database.engine import in_chunks, put, record
+from src.service.database.engine import first_record, in_chunks, put
 from src.service.database.tables import alerts, notifications, watched_blocks
 
 _MAX_DUE: Final = 10  # few, so that a grave one that comes meanwhile waits for few
@@ -36,23 +36,16 @@ class DueNotification:
 
 def last_watched(connection: Connection, chain_id: int) -> WatchedBlock | None:
     """The highest processed block, or None on the first start."""
-    row = connection.execute(
-        select(watched_blocks)
-        .where(watched_blocks.c.chain_id == chain_id)
-        .order_by(watched_blocks.c.block_number.desc())
-        .limit(1)
-    ).first()
-    return None if row is None else record(WatchedBlock, row)
+    ours = select(watched_blocks).where(watched_blocks.c.chain_id == chain_id)
+    highest = ours.order_by(watched_blocks.c.block_number.desc()).limit(1)
+    return first_record(connection, WatchedBlock, highest)
 
 
 def watched_at(connection: Connection, chain_id: int, number: int) -> WatchedBlock | None:
     """The processed block at a height, or None if it is unknown or too far back."""
-    row = connection.execute(
-        select(watched_blocks)
-        .where(watched_blocks.c.chain_id == chain_id)
-        .where(watched_blocks.c.block_number == number)
-    ).first()
-    return None if row is None else record(WatchedBlock, row)
+    ours = select(watched_blocks).where(watched_blocks.c.chain_id == chain_id)
+    wanted = ours.where(watched_blocks.c.block_number == number)
+    return first_record(connection, WatchedBlock, wanted)
 
 
 def add_watched(connection: Connection, chain_id: int, block: WatchedBlock, keep: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from src.detection.records import Action
-from src.service.database.engine import Database
+from src.service.database.engine import Database, Page
 from src.service.database.screenings import (
     ScreeningFilter,
     StoredScreening,
@@ -34,7 +34,7 @@ def read(database: Database, query: Mapping[str, str]) -> dict[str, Any]:
     before = whole_or_none("before", query.get("before", ""))
     wanted = ScreeningFilter(least_action=Action[action] if action else 0)
     with database.reading() as connection:
-        found, total = list_screenings(connection, wanted, limit=PAGE + 1, before=before)
+        found, total = list_screenings(connection, wanted, Page(PAGE + 1, before=before))
     page = found[:PAGE]
     return {
         "screenings": page,

@@ -7,6 +7,7 @@ from src.detection.features.definitions import FEATURES
 from src.monitoring.drift.levels import Levels
 from src.registry.bundle import EVALUATION_FILE
 from src.service.context import Service
+from src.service.database.engine import Page
 from src.service.database.registry import list_models
 from src.service.database.scheduled_tasks import last_outcome
 from src.service.drift_check import CHORE, FRAUD_CHORE
@@ -20,7 +21,7 @@ def read(service: Service) -> dict[str, Any]:
     """What `models.html` shows."""
     manifest = service.decider.model.manifest
     with service.database.reading() as connection:
-        registry, total = list_models(connection, service.chain_id, limit=_LISTED)
+        registry, total = list_models(connection, service.chain_id, Page(_LISTED))
     evaluation = read_evaluation(manifest.sha256)
     fraud = service.fraud.in_use
     return {

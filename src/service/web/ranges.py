@@ -29,6 +29,7 @@ from src.service.database.analyses import (
     rows_within,
 )
 from src.service.database.decisions import Decided, decided_on
+from src.service.database.engine import Page
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model, latest_model
 from src.service.formatting import number
@@ -89,7 +90,7 @@ def read(
     }
     with service.database.reading() as connection:
         analyses = latest_analyses(connection, service.chain_id, _EARLIER)
-        jobs, _ = list_jobs(connection, service.chain_id, limit=_EARLIER)
+        jobs, _ = list_jobs(connection, service.chain_id, Page(_EARLIER))
         model = latest_model(connection, service.chain_id)
     return {
         "head": head,

@@ -20,6 +20,7 @@ from src.service.database.engine import (
     Database,
     DatabaseError,
     DatabaseLost,
+    Page,
     alembic_config,
 )
 from src.service.database.screenings import (
@@ -91,7 +92,7 @@ def test_screenings_are_kept_when_their_table_is_made_anew(database: Database) -
         alembic.command.downgrade(alembic_config(connection), "0014")
     database.migrate()
     with database.reading() as connection:
-        (found,), _ = list_screenings(connection, ScreeningFilter())
+        (found,), _ = list_screenings(connection, ScreeningFilter(), Page(50))
     assert (found.uuid, found.source, found.reasons, found.told) == ("u", "pending", ["odd"], {})
 
 
@@ -126,7 +127,7 @@ def test_what_an_earlier_version_stored_is_kept_but_for_analyses(kind: str, tmp_
         (change,) = cases.triage_history(connection, 1, TX_HASH)
         assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)
         assert decisions.newest_decision(connection, 1, TX_HASH) == decision()
-        assert jobs.list_jobs(connection, 1) == ([], 0)
+        assert jobs.list_jobs(connection, 1, Page(50)) == ([], 0)
     assert [one.id for one in case.alerts] == [number]
     assert case.top.feedback == (alerts.Feedback("ann", True, "seen", 3.0),)
     assert case.verdicts == {"ann": True}

@@ -3,7 +3,7 @@
 from src.service.database import (
     jobs,
 )
-from src.service.database.engine import Database
+from src.service.database.engine import Database, Page
 
 
 def add_job(
@@ -26,7 +26,7 @@ def test_a_worker_takes_lists_and_counts_only_jobs_of_its_chain(database: Databa
     assert claimed.id == "on mainnet"
     assert claim(database, "one") is None
     with database.reading() as connection:
-        listed, total = jobs.list_jobs(connection, 8453)
+        listed, total = jobs.list_jobs(connection, 8453, Page(50))
         waiting = [jobs.count_active_jobs(connection, chain_id) for chain_id in (8453, 1, 10)]
     assert ([job.id for job in listed], total) == (["on base"], 1)
     assert waiting == [1, 1, 0]
@@ -36,8 +36,8 @@ def test_jobs_wait_and_are_listed_in_the_order_in_which_they_came(database: Data
     add_job(database, "first", now=9.0)
     add_job(database, "second", now=3.0)  # the clock was set back
     with database.reading() as connection:
-        listed, _ = jobs.list_jobs(connection, 1)
-        older, total = jobs.list_jobs(connection, 1, before=listed[0].number)
+        listed, _ = jobs.list_jobs(connection, 1, Page(50))
+        older, total = jobs.list_jobs(connection, 1, Page(50, before=listed[0].number))
     assert [job.id for job in listed] == ["second", "first"]
     assert ([job.id for job in older], total) == (["first"], 2)
     claimed = claim(database, "one")

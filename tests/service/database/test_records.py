@@ -19,7 +19,7 @@ from src.service.database import (
     statistics,
     watching,
 )
-from src.service.database.engine import Database, alembic_config
+from src.service.database.engine import Database, Page, alembic_config
 from src.service.database.tables import forests
 from src.service.records import selector_of
 from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
@@ -248,7 +248,7 @@ def test_models_are_the_chains_own_also_of_two_of_the_same_moment(
         ]
         latest = registry.latest_model(connection, 1)
         none = registry.latest_model(connection, 10)
-        listed_models, total = registry.list_models(connection, 1)
+        listed_models, total = registry.list_models(connection, 1, Page(50))
         assert latest is not None
         assert registry.forest_of(connection, latest) == b"b"
     assert none is None
@@ -263,7 +263,7 @@ def test_the_same_forest_is_stored_once_however_often_it_is_trained(database: Da
                 connection, content=b"a", sha256="a", inputs=[], offset=0.0,
                 training={"chain_id": 1}, now=1.0,
             )  # fmt: skip
-        assert registry.list_models(connection, 1)[1] == 3
+        assert registry.list_models(connection, 1, Page(50))[1] == 3
         assert connection.scalar(select(func.count()).select_from(forests)) == 1
 
 

@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 
 from src.chain.names.book import open_address_book
 from src.detection.records import Action
+from src.service.database.engine import Page
 from src.service.database.screenings import ScreeningFilter, StoredScreening, list_screenings
 from src.service.guard.app import GuardApp
 from src.service.guard.clients import Clients
@@ -201,7 +202,7 @@ class Guarded:
         """All decisions, newest first."""
         self.decisions.flush()
         with self.decisions.database.reading() as connection:
-            return list_screenings(connection, ScreeningFilter())[0]
+            return list_screenings(connection, ScreeningFilter(), Page(50))[0]
 
     def ask(self, body: Any, **options: Any) -> requests.Response:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from src.detection.records import Action
 from src.service.database import screenings
+from src.service.database.engine import Page
 from src.service.database.screenings import (
     NewScreening,
     ScreeningFilter,
@@ -36,7 +37,7 @@ def decided(number: int) -> NewScreening:
 
 def stored(decisions: Decisions) -> list[StoredScreening]:
     with decisions.database.reading() as connection:
-        return list_screenings(connection, ScreeningFilter(), limit=10_000)[0]
+        return list_screenings(connection, ScreeningFilter(), Page(10_000))[0]
 
 
 def test_a_stop_writes_what_is_queued_and_drops_what_is_held(decisions: Decisions) -> None:

@@ -16,7 +16,7 @@ from src.chain.errors import SourceUnavailable
 from src.demo.anvil import Chain, anvil
 from src.detection.records import Action
 from src.service.context import open_screener
-from src.service.database.engine import Database
+from src.service.database.engine import Database, Page
 from src.service.database.screenings import (
     NewScreening,
     ScreeningFilter,
@@ -107,7 +107,7 @@ class Stage:
 
     def screening(self, tx_hash: str) -> StoredScreening:
         with self.database.reading() as connection:
-            stored, _ = list_screenings(connection, ScreeningFilter())
+            stored, _ = list_screenings(connection, ScreeningFilter(), Page(50))
         (found,) = (one for one in stored if one.tx_hash == tx_hash)
         return found
 
@@ -277,6 +277,6 @@ def test_screenings_are_listed_newest_first(sqlite: Database) -> None:
         second = stage.send()
         stage.pending.poll()
         with sqlite.reading() as connection:
-            found, total = list_screenings(connection, ScreeningFilter(state="pending"))
+            found, total = list_screenings(connection, ScreeningFilter(state="pending"), Page(50))
         assert ([one.tx_hash for one in found], total) == ([second, first], 2)
         assert isinstance(found[0], NewScreening)
