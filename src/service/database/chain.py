@@ -45,10 +45,11 @@ def store_transactions(
     """
     for chunk in in_chunks(loaded):
         known = _block_hashes(connection, chain_id, [one.tx_hash for one in chunk])
+        # First, for its locks: writers of other rows of a transaction wait here, for no deadlock.
+        put(connection, transactions, [_transaction_row(chain_id, one, now) for one in chunk])
         for one in chunk:
             if known.get(one.tx_hash, one.block_hash) != one.block_hash:
                 _move(connection, chain_id, one)
-        put(connection, transactions, [_transaction_row(chain_id, one, now) for one in chunk])
         rows = [_moved_row(chain_id, one, moved) for one in chunk for moved in one.transfers]
         insert_missing(connection, transfers, rows)
         native = [_moved_row(chain_id, one, moved) for one in chunk for moved in one.native]
@@ -83,13 +84,14 @@ def mark_orphaned(connection: Connection, chain_id: int, block_hashes: Collectio
         .where(transactions.c.chain_id == chain_id)
         .where(transactions.c.block_hash.in_(list(block_hashes)))
     )
-    _mark_alerts_of(connection, chain_id, gone)
+    # Transactions first, as when they are stored.
     result = connection.execute(
         update(transactions)
         .where(transactions.c.chain_id == chain_id)
         .where(transactions.c.block_hash.in_(list(block_hashes)))
         .values(orphaned=True)
     )
+    _mark_alerts_of(connection, chain_id, gone)
     return result.rowcount
 
 

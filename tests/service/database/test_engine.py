@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -33,14 +34,17 @@ from src.service.database.screenings import (
 from src.service.database.tables import metadata
 from tests.conftest import TX_HASH, USDC
 from tests.service.database.rows import (
+    BLOCK_HASH,
+    NEW_BLOCK_HASH,
     OTHER_HASH,
+    alert,
     decision,
     listed,
     store,
     store_alert,
     transaction,
 )
-from tests.service.databases import KINDS, database_url
+from tests.service.databases import KINDS, database_url, migrated_url
 from tests.support.waiting import wait_until
 
 WAITING = text(
@@ -217,6 +221,38 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(url: str)
         opened.migrate()
     assert "hunter2" not in str(caught.value)
     assert not opened.is_ready()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["moved", "orphaned"])
+def test_writers_of_one_transaction_wait_for_each_other(is_replaced: bool, tmp_path: Path) -> None:
+    opened = Database(migrated_url("postgresql", tmp_path))
+    store(opened, transaction())
+    store_alert(opened)
+
+    def reorganise() -> None:
+        with opened.writing() as connection:
+            if is_replaced:
+                chain.mark_orphaned(connection, 1, [BLOCK_HASH])
+            else:
+                moved = transaction(block_hash=NEW_BLOCK_HASH)
+                chain.store_transactions(connection, 1, [moved], 1.0)
+
+    def is_waiting() -> bool:
+        with opened.reading() as connection:
+            return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+    with ThreadPoolExecutor() as pool:
+        with opened.writing() as connection:
+            chain.store_transactions(connection, 1, [transaction()], 1.0)
+            other = pool.submit(reorganise)
+            wait_until(is_waiting)
+            alerts.store_alerts(connection, [alert()], 1.0)
+        other.result()
+    with opened.reading() as connection:
+        (found,), _ = alerts.list_alerts(connection, alerts.AlertFilter())
+    assert found.orphaned
+    opened.close()
 
 
 def test_no_write_is_lost_with_several_writers(database: Database) -> None:
