@@ -89,9 +89,12 @@ Quantity = StrictInt | StrictStr | None
 
 def address_or_none(name: str, value: str | None) -> str | None:
     """An address of the query, lowercase. Raises Problem 422 if it is invalid."""
-    if value is None:
-        return None
-    address = normalise_address(value)
+    return None if value is None else checked_address(name, value)
+
+
+def checked_address(name: str, value: str) -> str:
+    """An address, lowercase. Raises Problem 422 if it is invalid."""
+    address = normalise_address(value.strip())
     if address is None:
         raise Problem(422, f"{name} must be an address: 0x and 40 hex digits.")
     return address

@@ -10,7 +10,7 @@ from src.chain.networks import described
 from src.service.api.alerts import MAX_NOTE, save_feedback
 from src.service.api.analysis import cancel_job as end_job
 from src.service.api.analysis import get_job
-from src.service.api.common import service_of
+from src.service.api.common import checked_address, service_of
 from src.service.api.route import ApiRoute
 from src.service.http.problems import Problem
 from src.service.screening import page as screenings
@@ -136,7 +136,7 @@ def show_account(
     request: Request, address: str, query: Annotated[_Given, fields("chain", "page")]
 ) -> Response:
     """What is stored of an account."""
-    account = explorer.checked_address(address)
+    account = checked_address("address", address)
     values = explorer.read_account(service_of(request), account, query)
     return _shown(request, "account.html", "account", values)
 
@@ -146,7 +146,7 @@ def show_token(
     request: Request, address: str, query: Annotated[_Given, fields("chain", "page")]
 ) -> Response:
     """What is stored of a token."""
-    token = explorer.checked_address(address)
+    token = checked_address("address", address)
     values = explorer.read_token(service_of(request), token, query)
     return _shown(request, "token.html", "token", values)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, Row, and_, select
 
 from src.service.database.decisions import find_features
 from src.service.database.tables import (
@@ -29,26 +29,14 @@ _MAX_SIMILAR: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Similar:
-    """A transaction with similar features."""
-
-    tx_hash: str
-    # Root mean square difference of the model's inputs, in standard deviations among the compared
-    # transactions; 0 for the very same features.
-    distance: float
-    block_timestamp: int
-    from_address: str | None
-    action: int
-    score: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Company:
     """A transaction compared with the newest ones."""
 
     compared: int  # number of transactions compared with
     below: dict[str, float]  # input -> share of them with a lower value; equal values count half
-    similar: list[Similar]  # the nearest ones
+    # The nearest ones with their distance: the root mean square difference of the model's inputs,
+    # in standard deviations among the compared transactions; 0 for the very same features.
+    similar: list[tuple[float, Row[Any]]]
 
 
 def known_alert_ids(connection: Connection) -> Sequence[str]:
@@ -137,15 +125,7 @@ def company_of(
         compared=len(table),
         below=dict(zip(inputs, below.tolist(), strict=True)),
         similar=[
-            Similar(
-                tx_hash=others[position][0].tx_hash,
-                distance=float(distances[position]),
-                block_timestamp=others[position][0].block_timestamp,
-                from_address=others[position][0].from_address,
-                action=others[position][0].action,
-                score=others[position][0].score,
-            )
-            for position in nearest.tolist()
+            (float(distances[position]), others[position][0]) for position in nearest.tolist()
         ],
     )
 

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from src.chain.networks import network
-from src.chain.transfers import Transfer, normalise_address
+from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView, decimals_of, labels_in
 from src.service.context import Service
 from src.service.database.alerts import AlertFilter
@@ -16,10 +15,10 @@ from src.service.database.cases import count_cases, list_cases
 from src.service.database.chain import find_tokens, keys_of_account
 from src.service.database.tables import transfers
 from src.service.formatting import amount, exact_amount
-from src.service.http.problems import Problem
 from src.service.web.explorer import queries
 from src.service.web.forms import page_within, whole_or_none
 from src.service.web.queries import tokens_moved
+from src.service.web.rendering import explorer_of
 
 PAGE: Final = 25
 _ALERTS: Final = 5
@@ -53,40 +52,27 @@ class Flow:
         return self.received - self.sent
 
 
-def checked_address(text: str) -> str:
-    """An address in lower case. Raises Problem 422 if it is invalid."""
-    address = normalise_address(text.strip())
-    if address is None:
-        raise Problem(422, "An address must be 0x and 40 hex digits.")
-    return address
-
-
 def read_account(service: Service, account: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What `account.html` shows. Raises Problem 400 for an invalid page or chain."""
     chain_id = _chain(service, query)
     with service.database.reading() as connection:
         listed = queries.among(chain_id, keys_of_account(account))
-        page = _transactions(connection, listed, query)
+        page = _transactions(service, connection, chain_id, listed, query)
         own = queries.moved_by(account)
-        hashes = [one.tx_hash for one in page["transactions"]]
+        hashes = [one.tx_hash for one, _ in page["transactions"]]
         here = queries.transfers_in(connection, chain_id, hashes, own)
         newest = queries.newest_transfers(connection, chain_id, own)
         wanted = AlertFilter(chain_id=chain_id, account=account, orphaned=False)
         alerts = _alerts(connection, wanted)
         moved = [transfer for _, transfer in newest]
         tokens = find_tokens(connection, chain_id, {one.token for _, one in (*here, *newest)})
-        is_token = bool(find_tokens(connection, chain_id, [account])) or queries.is_moved(
-            connection, chain_id, account
-        )
+        is_token = queries.is_token(connection, chain_id, account)
     labels = labels_in({one.token for one in (*moved, *(one for _, one in here))}, tokens)
     return {
         **page,
         **alerts,
         "account": account,
-        "chain_id": chain_id,
-        "own_chain": service.chain_id,
         "is_token": is_token,
-        "site": None if service.is_demo else network(chain_id).explorer,
         "changes": _changes_by_transaction(account, here, tokens, labels),
         "holdings": _holdings(account, moved, tokens, labels),
         "peers": _peers(account, moved, labels),
@@ -101,8 +87,8 @@ def read_token(service: Service, token: str, query: Mapping[str, str]) -> dict[s
     own = transfers.c.token == token
     with service.database.reading() as connection:
         listed = queries.among(chain_id, queries.keys_of_token(token))
-        page = _transactions(connection, listed, query)
-        hashes = [one.tx_hash for one in page["transactions"]]
+        page = _transactions(service, connection, chain_id, listed, query)
+        hashes = [one.tx_hash for one, _ in page["transactions"]]
         here = queries.transfers_in(connection, chain_id, hashes, own)
         moved = [one for _, one in queries.newest_transfers(connection, chain_id, own)]
         alerts = _alerts(connection, AlertFilter(chain_id=chain_id, token=token, orphaned=False))
@@ -119,9 +105,6 @@ def read_token(service: Service, token: str, query: Mapping[str, str]) -> dict[s
         **alerts,
         "token": token,
         "view": view,
-        "chain_id": chain_id,
-        "own_chain": service.chain_id,
-        "site": None if service.is_demo else network(chain_id).explorer,
         "amounts": {tx_hash: amount(total, decimals) for tx_hash, total in sums.items()},
         "accounts": [
             (account, _change(token, flow.net, tokens, {token: ""}), flow.transfers)
@@ -137,8 +120,10 @@ def _chain(service: Service, query: Mapping[str, str]) -> int:
     return service.chain_id if chain_id is None else chain_id
 
 
-def _transactions(connection: Connection, listed: Any, query: Mapping[str, str]) -> dict[str, Any]:
-    """A page of transactions, and what the links to the others need."""
+def _transactions(
+    service: Service, connection: Connection, chain_id: int, listed: Any, query: Mapping[str, str]
+) -> dict[str, Any]:
+    """A page of transactions, and what the links to the others and to other pages need."""
     summary = queries.summary_of(connection, listed)
     number, pages = page_within(query, summary.transactions, PAGE)
     return {
@@ -146,6 +131,9 @@ def _transactions(connection: Connection, listed: Any, query: Mapping[str, str])
         "transactions": queries.list_transactions(
             connection, listed, limit=PAGE, offset=(number - 1) * PAGE
         ),
+        "chain_id": chain_id,
+        "own_chain": service.chain_id,
+        "site": explorer_of(chain_id, is_demo=service.is_demo),
         "page_number": number,
         "pages": pages,
     }

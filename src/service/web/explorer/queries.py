@@ -1,14 +1,24 @@
 """Database queries of the pages of accounts and tokens, and of the search."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, SelectBase, and_, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    SelectBase,
+    and_,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
-from src.service.database.chain import token_of, transfer_of
+from src.service.database.chain import find_tokens, token_of, transfer_of
 from src.service.database.decisions import Decided, decided_on
 from src.service.database.tables import same_transaction, tokens, transactions, transfers
 
@@ -16,39 +26,15 @@ NEWEST: Final = 2_000
 """Maximum number of an account's or a token's transfers that sums are made of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What is stored of some transactions."""
-
-    transactions: int  # their number, without orphaned ones
-    # first, last: block times of the first and last, Unix seconds; None if unknown.
-    first: int | None
-    last: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A stored transaction in a list."""
-
-    tx_hash: str
-    block_number: int | None
-    block_timestamp: int | None
-    # sender, to: its own; None where unknown, or for a created contract.
-    sender: str | None
-    to: str | None
-    decided: Decided  # by the newest decision
-
-
-def summary_of(connection: Connection, condition: ColumnElement[bool]) -> Summary:
-    """The number and the times of the transactions that match."""
-    count, first, last = connection.execute(
-        select(
-            func.count(),
-            func.min(transactions.c.block_timestamp),
-            func.max(transactions.c.block_timestamp),
-        ).where(condition)
-    ).one()
-    return Summary(count, first, last)
+def summary_of(connection: Connection, condition: ColumnElement[bool]) -> Row[Any]:
+    """The number of `transactions` that match, and the `first` and `last` block time."""
+    at = transactions.c.block_timestamp
+    counted = (
+        func.count().label("transactions"),
+        func.min(at).label("first"),
+        func.max(at).label("last"),
+    )
+    return connection.execute(select(*counted).where(condition)).one()
 
 
 def among(chain_id: int, keys: SelectBase) -> ColumnElement[bool]:
@@ -83,8 +69,8 @@ def keys_of_token(token: str) -> Select[tuple[int, str]]:
 
 def list_transactions(
     connection: Connection, condition: ColumnElement[bool], *, limit: int, offset: int = 0
-) -> list[Listed]:
-    """A page of transactions, newest first, each with its newest decision."""
+) -> list[tuple[Row[Any], Decided]]:
+    """A page of stored transactions, newest first, each with its newest decision."""
     rows = connection.execute(
         select(transactions)
         .where(condition)
@@ -96,18 +82,9 @@ def list_transactions(
         .limit(limit)
         .offset(offset)
     ).all()
-    decided = decided_on(connection, [(row.chain_id, row.tx_hash) for row in rows])
-    return [
-        Listed(
-            tx_hash=row.tx_hash,
-            block_number=row.block_number,
-            block_timestamp=row.block_timestamp,
-            sender=row.from_address,
-            to=row.to_address,
-            decided=decided.get((row.chain_id, row.tx_hash), Decided()),
-        )
-        for row in rows
-    ]
+    keys = [(row.chain_id, row.tx_hash) for row in rows]
+    decided = decided_on(connection, keys)
+    return [(row, decided.get(key, Decided())) for key, row in zip(keys, rows, strict=True)]
 
 
 def moved_by(account: str) -> ColumnElement[bool]:
@@ -145,14 +122,10 @@ def transfers_in(
     return [(row.tx_hash, transfer_of(row)) for row in rows]
 
 
-def is_moved(connection: Connection, chain_id: int, token: str) -> bool:
-    """Whether a stored transaction moves a token."""
-    query = (
-        select(transfers.c.token)
-        .where(transfers.c.chain_id == chain_id, transfers.c.token == token)
-        .limit(1)
-    )
-    return connection.execute(query).first() is not None
+def is_token(connection: Connection, chain_id: int, address: str) -> bool:
+    """Whether an address is a token's: it is stored, or a stored transaction moves it."""
+    moves = exists().where(transfers.c.chain_id == chain_id, transfers.c.token == address)
+    return bool(find_tokens(connection, chain_id, [address]) or connection.scalar(select(moves)))
 
 
 def find_by_symbol(connection: Connection, chain_id: int, text: str, limit: int) -> list[TokenView]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from src.chain.errors import NotFound, SourceError
 from src.chain.text import sanitise_text
 from src.service.context import Service
-from src.service.database.chain import find_tokens, find_transaction
+from src.service.database.chain import find_transaction
 from src.service.web.explorer import queries
 
 _MAX_LENGTH: Final = 200
@@ -76,7 +76,5 @@ def _block_of(service: Service, hashed: str) -> int | None:
 
 def _page_of(service: Service, address: str) -> str:
     with service.database.reading() as connection:
-        is_token = bool(find_tokens(connection, service.chain_id, [address])) or queries.is_moved(
-            connection, service.chain_id, address
-        )
+        is_token = queries.is_token(connection, service.chain_id, address)
     return f"/ui/{'tokens' if is_token else 'addresses'}/{address}"
