@@ -20,7 +20,7 @@ from src.backtest.scoring.transactions import batch_of
 from src.backtest.workers import keep_freed_memory
 from src.datasets.fixed_bytes import hex_column
 from src.datasets.store import GENESIS, SCHEMA, Store, locked, read_slice
-from src.datasets.tables import TableError, read_table
+from src.datasets.tables import TableError, read_unknown_tokens
 from src.decision.second_opinion import OpenedAttackModel, open_attack_model
 from src.detection.assessment import EXPLAINED_INPUTS
 from src.detection.attack.model import AttackModel
@@ -62,7 +62,6 @@ _COLUMNS = {
 """See `layouts.custom_tables`."""
 _KEPT = {"tx_hash", "from_address", "to_address", "nonce", "tx_index", "block_hash", *CHAIN}
 """Of the transactions, beside the number of the row."""
-_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key)
     named = None if options.model else settings.attack_model_path
     attack = open_attack_model(named, path, model, settings.model_public_key)
-    unknown = read_token_facts(options.token_facts) if options.token_facts else frozenset()
+    unknown = read_unknown_tokens(options.token_facts) if options.token_facts else frozenset()
     threshold = options.threshold
     if threshold is None:
         threshold = settings.anomaly_threshold
@@ -150,21 +149,6 @@ class _TableScorer:
             if self.explain:
                 columns["attack_explanations"] = _explanations(attack, told.rows, unscored)
         return pa.table(columns)
-
-
-def read_token_facts(path: Path) -> frozenset[str]:
-    """The tokens that a file of facts says are not known, lowercase.
-
-    Raises:
-        TableError: it is no CSV file with `address` and `known`, or a fact is no true or false.
-    """
-    table = read_table(path, ("address", "known"))
-    known = table["known"].astype(str).str.strip().str.lower()
-    wrong = ~known.isin(_TRUTHS)
-    if wrong.any():
-        line = int(np.flatnonzero(wrong)[0]) + 2
-        raise TableError(f"{path}, line {line}: known must be true or false")
-    return frozenset(table["address"][~known.map(_TRUTHS)].astype(str).str.strip().str.lower())
 
 
 def _explanations(

@@ -39,8 +39,8 @@ class LabelledTable:
     missing: dict[str, int]  # number of missing values by input, if any
     notes: tuple[str, ...] = ()  # exclusions and warnings, one sentence each
 
-    def where(self, chosen: NDArray[np.bool_]) -> Self:
-        """The chosen rows, shape (n,), in the same order."""
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
+        """The chosen rows: whether each is, in the same order, or their positions."""
         groups = None if self.groups is None else self.groups[chosen]
         return replace(
             self,
@@ -84,20 +84,50 @@ def join_labelled(parts: Sequence[LabelledRows]) -> LabelledTable:
     A row without a group is a group of its own where others have one: its draw is the same.
     """
     names = parts[0].inputs
-    rows = np.concatenate([part.rows for part in parts])
-    labels = np.concatenate([part.labels for part in parts])
-    groups, digests, alone = [], [], []
+    group_names, digests, alone = [], [], []
     for part in parts:
         if part.groups is None:
             own = _digests(names, part.rows)
-            groups += [f"row {digest}" for digest in own]
+            group_names += [f"row {digest}" for digest in own]
         else:
             own = [hashlib.sha256(name.encode()).hexdigest() for name in part.groups]
-            groups += part.groups
+            group_names += part.groups
         digests += own
         alone += [part.groups is None] * len(own)
+    groups = None
+    if not all(alone):
+        # Numbered by sorted text, so that the numbers do not depend on the order of the rows.
+        groups = np.unique(np.array(group_names, dtype=str), return_inverse=True)[1]
+    rows = np.concatenate([part.rows for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    keys = [labels, *rows.T[::-1]] if groups is None else [groups, labels, *rows.T[::-1]]
+    order = np.lexsort(keys)
+    table = LabelledTable(names, rows, labels, groups, _draws(digests), {}).where(order)
     notes = [note for part in parts for note in part.notes]
-    return _ordered(names, rows, labels, groups, _draws(digests), np.array(alone), notes)
+    rows, is_alone = table.rows, np.array(alone)[order]
+    same = np.zeros(len(rows), dtype=bool)
+    same[1:] = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all(axis=1)
+    same[1:] &= is_alone[1:] & is_alone[:-1]
+    repeated = same.copy()
+    repeated[1:] &= table.labels[1:] == table.labels[:-1]
+    if repeated.any():
+        notes.append(
+            f"{int(repeated.sum()):,} exact duplicates were dropped: "
+            "otherwise the same row could be in training and in the test."
+        )
+        table, same = table.where(~repeated), same[~repeated]
+    if same.any():
+        notes.append(f"{int(same.sum())} rows are equal in all inputs but not in the label.")
+    notes += _suspicious(names, table.rows, table.labels)
+    empty = np.isnan(table.rows).sum(axis=0)
+    missing = {name: int(count) for name, count in zip(names, empty, strict=True) if count}
+    if missing:
+        notes.append(
+            f"{sum(missing.values()):,} values are missing, in {len(missing)} inputs: filled with "
+            "the median of the training part."
+        )
+    notes += _telling_gaps(names, table.rows, table.labels)
+    return replace(table, missing=missing, notes=tuple(notes))
 
 
 def read_labelled(
@@ -226,52 +256,6 @@ def _digests(names: tuple[str, ...], rows: NDArray[np.float64]) -> list[str]:
 
 def _draws(digests: Iterable[str]) -> NDArray[np.float64]:
     return np.array([int(digest[:13], 16) / 16**13 for digest in digests], dtype=np.float64)
-
-
-def _ordered(
-    names: tuple[str, ...],
-    rows: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    group_names: list[str],
-    draws: NDArray[np.float64],
-    alone: NDArray[np.bool_],
-    notes: list[str],
-) -> LabelledTable:
-    """`alone` says which rows have no group but their own, shape (n,)."""
-    groups = None
-    if not alone.all():
-        # Numbered by sorted text, so that the numbers do not depend on the order of the rows.
-        _, numbers = np.unique(np.array(group_names, dtype=str), return_inverse=True)
-        groups = numbers.astype(np.int64)
-    keys = [labels, *rows.T[::-1]] if groups is None else [groups, labels, *rows.T[::-1]]
-    order = np.lexsort(keys)
-    rows, labels, draws, alone = rows[order], labels[order], draws[order], alone[order]
-    groups = None if groups is None else groups[order]
-    same = np.zeros(len(rows), dtype=bool)
-    same[1:] = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all(axis=1)
-    same[1:] &= alone[1:] & alone[:-1]
-    repeated = same.copy()
-    repeated[1:] &= labels[1:] == labels[:-1]
-    if repeated.any():
-        notes.append(
-            f"{int(repeated.sum()):,} exact duplicates were dropped: "
-            "otherwise the same row could be in training and in the test."
-        )
-        rows, labels, same = rows[~repeated], labels[~repeated], same[~repeated]
-        draws = draws[~repeated]
-        groups = None if groups is None else groups[~repeated]
-    if same.any():
-        notes.append(f"{int(same.sum())} rows are equal in all inputs but not in the label.")
-    notes += _suspicious(names, rows, labels)
-    empty = np.isnan(rows).sum(axis=0)
-    missing = {name: int(count) for name, count in zip(names, empty, strict=True) if count}
-    if missing:
-        notes.append(
-            f"{sum(missing.values()):,} values are missing, in {len(missing)} inputs: filled with "
-            "the median of the training part."
-        )
-    notes += _telling_gaps(names, rows, labels)
-    return LabelledTable(names, rows, labels, groups, draws, missing, tuple(notes))
 
 
 def _telling_gaps(

@@ -75,6 +75,24 @@ def read_table(path: Path, required: Sequence[str] = ()) -> "pd.DataFrame":
     return table
 
 
+def read_unknown_tokens(path: Path) -> frozenset[str]:
+    """The tokens without a reputation by a table of token facts (`address,known`), lowercase.
+
+    Raises:
+        TableError: the file cannot be read, or a fact is no true or false.
+    """
+    table = read_table(path, ("address", "known"))
+    known = table["known"].astype(str).str.strip().str.lower()
+    wrong = ~known.isin(("1", "true", "0", "false")).to_numpy(dtype=bool)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise TableError(
+            f"{path}, line {row + 2}: known must be true or false, not {known.iloc[row][:80]!r}"
+        )
+    unknown = table["address"][known.isin(("0", "false"))]
+    return frozenset(unknown.astype(str).str.strip().str.lower())
+
+
 def csv_text(table: "pd.DataFrame") -> str:
     """A table as CSV in which no cell is a formula, see `plain_cell`."""
     texts = {

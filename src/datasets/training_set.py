@@ -6,7 +6,6 @@ listed in the folder are removed by their hashes, so the forest is never trained
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,41 +100,27 @@ def exploit_hashes(folder: Path) -> frozenset[str]:
     return frozenset(table[table["label"].isin(_EXPLOIT_LABELS)]["tx_hash"].tolist())
 
 
-@dataclass(frozen=True, slots=True)
-class DataIdentity:
-    """The identity of a data set for the manifest; equal transactions have the same identity."""
+def data_identity(data: TransactionSet, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """What identifies selected transactions, for the manifest, as JSON values.
 
-    sha256: str
-    transactions: int
-    transfers: int
-    blocks: int
-    first_block: int
-    last_block: int
-    first_date: str
-    last_date: str
-    transactions_by_source: dict[str, int]
-
-    @classmethod
-    def of(cls, data: TransactionSet, rows: NDArray[np.int64]) -> "DataIdentity":
-        """Identity of selected transactions; `sha256` is of their sorted hashes, one per line."""
-        table = data.table.iloc[rows]
-        lines = "".join(f"{tx_hash}\n" for tx_hash in sorted(table["tx_hash"].tolist()))
-        blocks = table["block_number"].astype("int64")
-        times = table["block_timestamp"].astype("int64")
-        sources = table["source"].value_counts()
-        return cls(
-            sha256=hashlib.sha256(lines.encode()).hexdigest(),
-            transactions=len(table),
-            transfers=int(data.n_transfers[rows].sum()),
-            blocks=int(blocks.nunique()),
-            first_block=int(blocks.min()),
-            last_block=int(blocks.max()),
-            first_date=_date(int(times.min())),
-            last_date=_date(int(times.max())),
-            transactions_by_source={
-                str(name): int(sources[name]) for name in sorted(sources.index)
-            },
-        )
+    `sha256` is of their sorted hashes, one per line.
+    """
+    table = data.table.iloc[rows]
+    lines = "".join(f"{tx_hash}\n" for tx_hash in sorted(table["tx_hash"].tolist()))
+    blocks = table["block_number"].astype("int64")
+    times = table["block_timestamp"].astype("int64")
+    sources = table["source"].value_counts()
+    return {
+        "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "transactions": len(table),
+        "transfers": int(data.n_transfers[rows].sum()),
+        "blocks": int(blocks.nunique()),
+        "first_block": int(blocks.min()),
+        "last_block": int(blocks.max()),
+        "first_date": _date(int(times.min())),
+        "last_date": _date(int(times.max())),
+        "transactions_by_source": {str(name): int(sources[name]) for name in sorted(sources.index)},
+    }
 
 
 def block_list(data: TransactionSet, rows: NDArray[np.int64]) -> str:
@@ -144,11 +129,6 @@ def block_list(data: TransactionSet, rows: NDArray[np.int64]) -> str:
     blocks = chosen.groupby(["block_number", "block_hash", "source"], sort=True).size()
     table: pd.DataFrame = blocks.rename("transactions_used").reset_index()
     return csv_text(table)
-
-
-def as_json(identity: DataIdentity) -> dict[str, Any]:
-    """The identity as JSON values."""
-    return {name: getattr(identity, name) for name in DataIdentity.__slots__}
 
 
 def _date(timestamp: int) -> str:

@@ -11,10 +11,9 @@ import numpy as np
 
 from src import cli
 from src.datasets.training_set import (
-    DataIdentity,
-    as_json,
     block_list,
     chain_id_of,
+    data_identity,
     load_background,
 )
 from src.detection.bundle_files import DRIFT_FILE
@@ -90,7 +89,7 @@ def train(
         anomaly_threshold=parameters.anomaly_threshold,
         model_version=created_at,
         training={
-            "data": as_json(DataIdentity.of(data, model.profile_rows)),
+            "data": data_identity(data, model.profile_rows),
             "forest_transactions": len(model.forest_rows),
             "selection": (
                 "whole blocks with every log, at least one ERC-20 transfer, known exploits "

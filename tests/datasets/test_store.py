@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from src.datasets.tables import TableError
-from src.datasets.training_set import DataIdentity, load_background
+from src.datasets.training_set import data_identity, load_background
 from src.history.importing import ImportOptions, import_history
 from tests.backtest.data import hostile_history, write_dataset
 
@@ -31,7 +31,7 @@ def test_training_reads_a_store_as_it_reads_the_data_set(tmp_path: Path) -> None
     for name in ("offsets", "token", "sender", "recipient", "amount", "origin"):
         assert (getattr(found.batch, name) == getattr(expected.batch, name)).all()
     rows = np.arange(len(found))
-    assert DataIdentity.of(found, rows) == DataIdentity.of(expected, rows)
+    assert data_identity(found, rows) == data_identity(expected, rows)
 
 
 def test_a_folder_of_another_kind_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from notebooks.sample import write_sample
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, default_folder
 from src.datasets.tables import TableError, TransactionSet, read_table
-from src.datasets.training_set import DataIdentity, load_background
+from src.datasets.training_set import data_identity, load_background
 from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.detection.forest.manifest import read_manifest
 from src.detection.forest.model import load_model
@@ -178,9 +178,9 @@ def test_the_identity_is_that_of_the_sorted_hashes(background):
     rows = np.array([3, 1, 2])
     hashes = sorted(background.table["tx_hash"].iloc[rows])
     digest = hashlib.sha256("".join(f"{h}\n" for h in hashes).encode()).hexdigest()
-    identity = DataIdentity.of(background, rows)
-    assert identity.sha256 == digest
-    assert identity.first_date == "2017-07-14"
+    identity = data_identity(background, rows)
+    assert identity["sha256"] == digest
+    assert identity["first_date"] == "2017-07-14"
 
 
 def test_too_few_transactions_are_refused_with_what_to_do(background):

@@ -8,7 +8,7 @@ import pytest
 
 from notebooks.sample import write_sample
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
-from src.datasets.tables import TableError, TransactionSet
+from src.datasets.tables import TableError, TransactionSet, read_unknown_tokens
 from src.datasets.training_set import load_background
 from src.training.attack.fit import AttackParameters
 from src.training.evaluation.unseen.attacks import (
@@ -28,7 +28,6 @@ from src.training.evaluation.unseen.report import unseen_sections
 from src.training.evaluation.unseen.robustness import (
     AS_SENT,
     load_evasions,
-    load_unknown_tokens,
     robustness,
 )
 from src.training.fit import cross_fit
@@ -213,10 +212,10 @@ def test_evasions_without_the_attacks_as_sent_are_refused(crossed, evasions, tmp
 def test_token_facts_name_the_tokens_without_a_reputation(tmp_path):
     path = tmp_path / "facts.csv"
     path.write_text("address,known\n0xAB,0\n0xcd,1\n0xef,False\n")
-    assert load_unknown_tokens(path) == {"0xab", "0xef"}
+    assert read_unknown_tokens(path) == {"0xab", "0xef"}
     path.write_text("address,known\n0xab,maybe\n")
     with pytest.raises(TableError, match="maybe"):
-        load_unknown_tokens(path)
+        read_unknown_tokens(path)
 
 
 def test_the_report_has_every_section(folder, background, forests, evasions):

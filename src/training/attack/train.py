@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from src import cli
-from src.datasets.training_set import DataIdentity, as_json
+from src.datasets.training_set import data_identity
 from src.detection.attack.manifest import AttackManifest
 from src.detection.attack.model import load_attack_model
 from src.detection.attack.ranking import Calibration
@@ -62,9 +62,9 @@ def train_attack(
     parameters = AttackParameters()
     used = _hyperparameters(forest)
     profile_rows, _ = select_rows(data.background, used)
-    identity = DataIdentity.of(data.background, profile_rows)
+    identity = data_identity(data.background, profile_rows)
     trained_on = forest.manifest.training.get("data", {}).get("sha256")
-    if same_data and identity.sha256 != trained_on:
+    if same_data and identity["sha256"] != trained_on:
         raise OtherData(
             f"these are not the transactions that the forest {forest.version} was trained "
             "on, so its scores cannot be calibrated with them: run `npm run train` on them first"
@@ -115,10 +115,10 @@ def _hyperparameters(forest: Model) -> Hyperparameters:
 
 
 def _training(
-    data: LabelledTransactions, identity: DataIdentity, parameters: AttackParameters
+    data: LabelledTransactions, identity: dict[str, Any], parameters: AttackParameters
 ) -> dict[str, Any]:
     return {
-        "data": as_json(identity),
+        "data": identity,
         "background_transactions": len(data.background),
         "attacks": sum(len(one) for one in data.attacks),
         "attack_graphs": round(float(data.attack_weights.sum())),

@@ -6,7 +6,7 @@ scored in the same folds, and every interval comes from the same resampling.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from src.datasets.tables import TableError, TransactionSet
-from src.datasets.training_set import DataIdentity, as_json, load_background
+from src.datasets.training_set import data_identity, load_background
 from src.detection.features.definitions import FOREST_INPUTS
 from src.reports.intervals import share_interval
 from src.training.attack.data import looks_like_arbitrage
@@ -61,25 +61,21 @@ Figures = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """The figures, and the scores behind the pictures (not for publication)."""
-
-    figures: Figures  # JSON values
-    detectors: dict[str, Scored]  # scores of the forest and the baselines
-
-
 def evaluate(
     folder: Path,
     *,
     parameters: Hyperparameters | None = None,
     unseen: UnseenData | None = None,
     repetitions: int = 1000,
-) -> Evaluated:
+) -> tuple[Figures, dict[str, Scored]]:
     """Evaluate the model that these parameters give on a folder's data.
 
     `unseen` says where replays, further blocks and rewritten attacks lie; None for the folders that
     lie beside this one.
+
+    Returns:
+        The figures as JSON values, and the scores of the forest and the baselines behind the
+        pictures (not for publication).
 
     Raises:
         TableError: the folder has no background or no exploits.
@@ -111,7 +107,7 @@ def evaluate(
     masks = {name: (_in_stratum(background, name), _in_stratum(exploits, name)) for name in STRATA}
     figures: Figures = {
         "data": {
-            "background": as_json(DataIdentity.of(background, np.arange(len(background)))),
+            "background": data_identity(background, np.arange(len(background))),
             "exploits": len(exploits),
             "exploit_clusters": int(groups.max()) + 1,
             "exploit_derivations": {
@@ -152,7 +148,7 @@ def evaluate(
     ]
     logger.info("ablations")
     figures["ablations"] = ablations(folder, background, exploits, parameters)
-    return Evaluated(figures, detectors)
+    return figures, detectors
 
 
 def _in_stratum(data: TransactionSet, name: str) -> NDArray[np.bool_]:
@@ -308,25 +304,22 @@ def _other_sets(
     folder: Path, scored: Scored, crossed: CrossFit, repetitions: int
 ) -> dict[str, Figures]:
     """Like with like, another chain, real logs."""
-    sets: dict[str, Figures] = {}
+    others: dict[str, Scored] = {}
     calls = load_calls_background(folder)
     if calls is not None:
         blocks = calls.table["block_number"].to_numpy(dtype=np.int64)
         like = replace(scored, background=crossed.score(calls), blocks=blocks)
-        bootstrap = Bootstrap(like, repetitions=repetitions)
-        sets["exploits against call-derived background"] = {
-            "background": len(calls),
-            "exploits": len(like.exploits),
-            "auc": auc(like.background, like.exploits),
-            "by_cluster": interval(bootstrap.auc(bootstrap.by_cluster)),
-        }
+        others["exploits against call-derived background"] = like
     bsc = load_exploits(folder, "bsc")
     if bsc is not None:
         other = replace(scored, exploits=crossed.score(bsc), clusters=clusters(bsc))
+        others["BSC exploits against mainnet background"] = other
+    sets: dict[str, Figures] = {}
+    for name, other in others.items():
         bootstrap = Bootstrap(other, repetitions=repetitions)
-        sets["BSC exploits against mainnet background"] = {
+        sets[name] = {
             "background": len(other.background),
-            "exploits": len(bsc),
+            "exploits": len(other.exploits),
             "auc": auc(other.background, other.exploits),
             "by_cluster": interval(bootstrap.auc(bootstrap.by_cluster)),
         }

@@ -4,18 +4,17 @@ They ask for nothing, so that neither hits nor false alarms show what they do. A
 as a trader is one of the exploits that are named.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
+from src.datasets.location import EXPLOITS_FILE
 from src.detection.detectors.arbitrage import ArbitrageDetector
 from src.detection.detectors.balanced import BalancedDetector
 from src.detection.evidence import Evidence
 from src.detection.records import Status
 from src.detection.suite import DetectorSuite
 from src.reports.markdown import table
-from src.training.attack.data import REPLAY_TRANSFERS_FILE, REPLAYS_FILE
 from src.training.evaluation import rule_cases
 from src.training.evaluation.unseen.measure import UnseenData
 from src.training.evaluation.unseen.robustness import TRANSACTIONS, TRANSFERS
@@ -34,14 +33,11 @@ def named(
     folder: Path,
     data: UnseenData,
     facts: rule_cases.Facts,
-    background: Sequence[Evidence],
+    sets: Mapping[str, Sequence[Evidence]],
 ) -> list[dict[str, Any]]:
     """By set, how many transactions there are and how many each detector names."""
     bots = rule_cases.read_mev_bots(folder)
-    whole = {"background": background}
-    if data.blocks is not None:
-        cases = rule_cases.background(data.blocks, facts)
-        whole["further whole blocks"] = [case.evidence for case in cases]
+    whole = {name: sets[name] for name in ("background", "further whole blocks") if name in sets}
     whole["blocks rebuilt from calls"] = [
         case.evidence for case in rule_cases.background_of_calls(folder, facts)
     ]
@@ -51,7 +47,19 @@ def named(
         by_bots = [one for one in evidence if _is_mev(one, bots)]
         if by_bots:
             rows.append(_counted(suites, f"{name}: by MEV bots", _apart(by_bots)))
-    return rows + [_counted(suites, name, cases) for name, cases in _attacks(folder, data, facts)]
+    rows.append(_counted(suites, "exploits", _apart(sets["exploits"])))
+    bsc = folder / "exploit_transfers_bsc.csv.gz"
+    if bsc.is_file():
+        cases = rule_cases.attacks(folder / EXPLOITS_FILE, bsc, facts)
+        rows.append(_counted(suites, "exploits on BSC", _by_attack(cases)))
+    if "replays" in sets:
+        rows.append(_counted(suites, "replays", _apart(sets["replays"])))
+    for evasions in data.evasions:
+        for path in sorted(evasions.glob(f"*{TRANSACTIONS}")):
+            evasion = path.name.removesuffix(TRANSACTIONS)
+            cases = rule_cases.attacks(path, evasions / f"{evasion}{TRANSFERS}", facts)
+            rows.append(_counted(suites, f"{evasions.name}: {evasion}", _by_attack(cases)))
+    return rows
 
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -63,26 +71,6 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     return table(["Set", "transactions", *NAMING], cells)
 
 
-def _attacks(
-    folder: Path, data: UnseenData, facts: rule_cases.Facts
-) -> Iterator[tuple[str, Cases]]:
-    listed = folder / EXPLOITS_FILE
-    sets = {
-        "exploits": (listed, folder / EXPLOIT_TRANSFERS_FILE),
-        "exploits on BSC": (listed, folder / "exploit_transfers_bsc.csv.gz"),
-    }
-    if data.replays is not None:
-        sets["replays"] = (data.replays / REPLAYS_FILE, data.replays / REPLAY_TRANSFERS_FILE)
-    for evasions in data.evasions:
-        for path in sorted(evasions.glob(f"*{TRANSACTIONS}")):
-            evasion = path.name.removesuffix(TRANSACTIONS)
-            sets[f"{evasions.name}: {evasion}"] = (path, evasions / f"{evasion}{TRANSFERS}")
-    for name, tables in sets.items():
-        if all(path.is_file() for path in tables):
-            cases = rule_cases.attacks(*tables, facts)
-            yield name, ((case.tx_hash, case.evidence) for case in cases)
-
-
 def _is_mev(evidence: Evidence, bots: frozenset[str]) -> bool:
     is_bot = evidence.sender in bots or evidence.to in bots
     return is_bot and len(evidence.dealings) >= _MIN_DEALINGS
@@ -90,6 +78,10 @@ def _is_mev(evidence: Evidence, bots: frozenset[str]) -> bool:
 
 def _apart(evidence: Sequence[Evidence]) -> Cases:
     return ((str(at), one) for at, one in enumerate(evidence))
+
+
+def _by_attack(cases: Iterable[rule_cases.Case]) -> Cases:
+    return ((case.tx_hash, case.evidence) for case in cases)
 
 
 def _counted(suites: dict[str, DetectorSuite], name: str, cases: Cases) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     sets = collect(options.data, facts, data)
     report = evaluate_rules(policy, equipment, sets)
     suites = {name: _suite(policy, [name], equipment) for name in names.NAMING}
-    report["named"] = names.named(suites, options.data, data, facts, sets["background"])
+    report["named"] = names.named(suites, options.data, data, facts, sets)
     report["model_version"] = model.version
     write_file(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
     write_file(options.out / "rules.md", to_markdown(report).encode())

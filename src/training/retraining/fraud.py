@@ -114,9 +114,8 @@ def retrain_fraud(
         sign_model(bundle / FRAUD_MODEL_FILE, signing_key)
         challenger = load_fraud_model(bundle / FRAUD_MODEL_FILE, public_key=registry.public_key)
         logger.info("judging both")
-        held_out = np.isin(np.arange(len(table.rows)), split.test)
         checks = judge(
-            champion, challenger, table.where(held_out), tolerances, repetitions=repetitions
+            champion, challenger, table.where(split.test), tolerances, repetitions=repetitions
         )
         checks.append(another([champion.manifest.sha256], [manifest.sha256]))
         outcome = Outcome(

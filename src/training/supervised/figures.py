@@ -1,8 +1,5 @@
 """The fraud report's plots, as PNG bytes by name, without pyplot's global state."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
@@ -73,13 +70,8 @@ def draw_all(
     threshold: float,
 ) -> dict[str, bytes]:
     """All plots by file name."""
-
-    def at_threshold(axes: Axes) -> None:
-        precision_recall(axes, curves, threshold)
-
-    pictures: dict[str, Callable[[Axes], Any]] = {
-        "comparison.png": lambda axes: comparison_bars(axes, compared),
-        "confusion_matrix.png": lambda axes: confusion_matrix(axes, confusion),
-        "precision_recall.png": at_threshold,
+    return {
+        "comparison.png": draw(lambda axes: comparison_bars(axes, compared)),
+        "confusion_matrix.png": draw(lambda axes: confusion_matrix(axes, confusion)),
+        "precision_recall.png": draw(lambda axes: precision_recall(axes, curves, threshold)),
     }
-    return {name: draw(paint) for name, paint in pictures.items()}

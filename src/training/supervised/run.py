@@ -105,7 +105,7 @@ def train(
     split = hold_out(table, cuts)
     train_rows, test_rows = split.train, split.test
     check_counts(
-        table.where(np.isin(np.arange(len(table.rows)), train_rows)),
+        table.where(train_rows),
         folds,
         f"for {folds} folds of the training part",
     )

@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import make_scorer, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    confusion_matrix,
+    make_scorer,
+    precision_recall_curve,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from sklearn.model_selection import (
     GridSearchCV,
     StratifiedGroupKFold,
@@ -206,10 +213,9 @@ def choose_threshold(labels: Ints, probabilities: Floats, min_precision: float |
     Raises:
         ValueError: no threshold reaches the precision.
     """
-    ordered = probabilities[np.argsort(-probabilities, kind="stable")]
-    hits = np.cumsum(labels[np.argsort(-probabilities, kind="stable")])
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    precision, recall = hits[ends] / (ends + 1), hits[ends] / hits[-1]
+    curve = precision_recall_curve(labels, probabilities)
+    # From the highest probability down, so that the highest of equally good ones is taken.
+    precision, recall, ordered = curve[0][-2::-1], curve[1][-2::-1], curve[2][::-1]
     if min_precision is None:
         value = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
     else:
@@ -220,8 +226,8 @@ def choose_threshold(labels: Ints, probabilities: Floats, min_precision: float |
                 f"is {precision.max():.3f}"
             )
     best = int(np.argmax(value))
-    lower = ordered[ends[best + 1]] if best + 1 < len(ends) else 0.0
-    return float((ordered[ends[best]] + lower) / 2)
+    lower = ordered[best + 1] if best + 1 < len(ordered) else 0.0
+    return float((ordered[best] + lower) / 2)
 
 
 def draw_weights(rows: int, groups: Ints | None, seed: int, repetitions: int) -> Iterator[Floats]:
@@ -239,12 +245,8 @@ def figures_of(
 ) -> dict[str, Any]:
     """Confusion matrix and metrics with 95% bootstrap intervals, resampled by row or by group."""
     flagged = probabilities >= threshold
-    confusion = {
-        "true_negatives": int((~flagged & (labels == 0)).sum()),
-        "false_positives": int((flagged & (labels == 0)).sum()),
-        "false_negatives": int((~flagged & (labels == 1)).sum()),
-        "true_positives": int((flagged & (labels == 1)).sum()),
-    }
+    names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+    counts = confusion_matrix(labels, flagged, labels=[0, 1]).ravel().tolist()
     weighted = Weighted(labels, probabilities, flagged)
     point = weighted.metrics(np.ones(len(labels)))
     weights = draw_weights(len(labels), groups, seed, REPETITIONS)
@@ -254,7 +256,7 @@ def figures_of(
         values = np.array([draw[metric] for draw in draws])
         metrics[metric] = {"value": value, "interval": list(interval(values[~np.isnan(values)]))}
     return {
-        "confusion": confusion,
+        "confusion": dict(zip(names, counts, strict=True)),
         "metrics": metrics,
         "roc_auc": float(roc_auc_score(labels, probabilities)),
         "brier": float(np.mean((probabilities - labels) ** 2)),

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.datasets.tables import TransactionSet
-from src.datasets.training_set import DataIdentity, load_background
+from src.datasets.tables import TransactionSet, read_unknown_tokens
+from src.datasets.training_set import data_identity, load_background
 from src.reports.intervals import share_interval
 from src.training.attack.data import REPLAYS_FILE, looks_like_arbitrage
 from src.training.attack.fit import AttackParameters
@@ -31,10 +31,9 @@ from src.training.evaluation.unseen.cross_fit import (
     DETECTORS,
     FOREST,
     JointCrossFit,
-    Scores,
     joint_cross_fit,
 )
-from src.training.evaluation.unseen.robustness import load_unknown_tokens, robustness
+from src.training.evaluation.unseen.robustness import robustness
 from src.training.fit import CrossFit
 
 RATES = (0.001, 0.004)
@@ -50,41 +49,11 @@ Figures = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
-def unseen_figures(
-    folder: Path,
-    blocks: Path | None,
-    background: TransactionSet,
-    crossed: JointCrossFit,
-    attacks: Sequence[AttackSet],
-    *,
-    repetitions: int,
-) -> Figures:
-    """All figures on attacks that no fold's model was fitted on.
-
-    `folder` is the data set, for background that was rebuilt from calls; `blocks` holds further
-    whole blocks, fitted on by no model.
-    """
-    numbers = background.table["block_number"].to_numpy(dtype=np.int64)
-    sets: Figures = {}
-    for one in attacks:
-        logger.info("%s", one.name)
-        scores = crossed.score(one.data, one.folds)
-        sets[one.name] = _set_figures(background, numbers, crossed, one, scores, repetitions)
-    return {
-        "sets": sets,
-        "alarms": _alarms(crossed),
-        "backgrounds": _backgrounds(folder, blocks, background, crossed),
-    }
-
-
 def _set_figures(
-    background: TransactionSet,
-    blocks: NDArray[np.int64],
-    crossed: JointCrossFit,
-    attacks: AttackSet,
-    scores: Scores,
-    repetitions: int,
+    background: TransactionSet, crossed: JointCrossFit, attacks: AttackSet, repetitions: int
 ) -> Figures:
+    blocks = background.table["block_number"].to_numpy(dtype=np.int64)
+    scores = crossed.score(attacks.data, attacks.folds)
     scored = {
         name: Scored(crossed.background[name], blocks, scores[name], attacks.clusters)
         for name in DETECTORS
@@ -178,9 +147,9 @@ def _backgrounds(
         more["whole blocks rebuilt from calls"] = calls
     if blocks is not None:
         further = load_background(blocks)
-        identity = DataIdentity.of(further, np.arange(len(further)))
-        dates = " to ".join(dict.fromkeys((identity.first_date, identity.last_date)))
-        more[f"{identity.blocks} whole blocks of {dates}"] = further
+        identity = data_identity(further, np.arange(len(further)))
+        dates = " to ".join(dict.fromkeys((identity["first_date"], identity["last_date"])))
+        more[f"{identity['blocks']} whole blocks of {dates}"] = further
     for name, data in more.items():
         is_arbitrage = looks_like_arbitrage(data, crossed.forests.table(data))
         others[name] = (data, crossed.score(data), is_arbitrage)
@@ -240,20 +209,26 @@ def evaluate_unseen(
     *,
     parameters: AttackParameters | None = None,
     repetitions: int,
-) -> dict[str, Any]:
+) -> Figures:
     """Fit the attack trees of each fold and measure both models.
 
     Raises:
         TableError: a file cannot be read.
     """
+    unknown = () if data.token_facts is None else read_unknown_tokens(data.token_facts)
     logger.info("fitting the attack trees")
     attacks = load_attack_sets(folder, data.replays, len(forests.models))
     crossed = joint_cross_fit(background, forests, attacks, parameters or AttackParameters())
-    figures = unseen_figures(
-        folder, data.blocks, background, crossed, attacks, repetitions=repetitions
-    )
-    unknown = () if data.token_facts is None else load_unknown_tokens(data.token_facts)
-    figures["robustness"] = {}
+    sets: Figures = {}
+    for one in attacks:
+        logger.info("%s", one.name)
+        sets[one.name] = _set_figures(background, crossed, one, repetitions)
+    figures: Figures = {
+        "sets": sets,
+        "alarms": _alarms(crossed),
+        "backgrounds": _backgrounds(folder, data.blocks, background, crossed),
+        "robustness": {},
+    }
     for evasions in data.evasions:
         logger.info("evasions of %s", evasions.name)
         figures["robustness"][evasions.name] = robustness(

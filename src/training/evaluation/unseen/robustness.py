@@ -63,20 +63,6 @@ def load_evasions(folder: Path) -> list[Evasion]:
     return sorted(evasions, key=lambda one: (one.name != AS_SENT, "+" in one.name, one.name))
 
 
-def load_unknown_tokens(path: Path) -> frozenset[str]:
-    """Tokens that a table of token facts (`address,known`) says have no reputation.
-
-    Raises:
-        TableError: the file cannot be read, or a value of `known` is none of 0, 1, true, false.
-    """
-    table = read_table(path, ("address", "known"))
-    known = table["known"].astype(str).str.lower()
-    wrong = ~known.isin(("0", "1", "true", "false"))
-    if wrong.any():
-        raise TableError(f"{path}: known is {known[wrong].iloc[0]!r}, not 0 or 1")
-    return frozenset(table["address"][known.isin(("0", "false"))].str.lower())
-
-
 def robustness(
     folder: Path,
     crossed: JointCrossFit,
