@@ -60,25 +60,6 @@ class TableFiles:
     # In order of their names, each with its columns by our names.
     files: tuple[tuple[File, Mapping[str, Column]], ...]
 
-    def missing(self) -> tuple[str, ...]:
-        """Columns that no file has."""
-        present = {ours for _, columns in self.files for ours in columns}
-        return tuple(ours for ours in self._told if ours not in present)
-
-    def partly_missing(self) -> list[str]:
-        """What some files lack and others have."""
-        told = [ours for ours in self._told if ours not in self.missing()]
-        return [
-            f"{file.name} without {', '.join(missing)}: unknown"
-            for file, columns in self.files
-            if (missing := [ours for ours in told if ours not in columns])
-        ]
-
-    @property
-    def _told(self) -> list[str]:
-        """Optional columns that are said to be unknown where they are missing."""
-        return [ours for ours in self.table.optional if ours in (*JOINED, "to_address")]
-
 
 @dataclass(frozen=True, slots=True)
 class Export:
@@ -160,79 +141,79 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
         )
     if not layouts:
         raise _incomplete(source, found, problems, left_out)
-    return _Chosen(source, layouts[0], by_key, found, problems, left_out).export()
+    (layout,) = layouts
+    return _export(
+        source,
+        {kind: table for (one, kind), table in by_key.items() if one == layout},
+        {kind: files for (one, kind), files in found.items() if one == layout},
+        {kind: problem for (one, kind), problem in problems.items() if one == layout},
+        left_out,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    source: str
-    layout: str
-    tables: Mapping[tuple[str, str], Table]
-    found: Mapping[tuple[str, str], list[File]]
-    problems: Mapping[tuple[str, str], str]
-    left_out: dict[str, str]
+def _export(
+    source: str,
+    tables: Mapping[str, Table],
+    found: Mapping[str, list[File]],
+    problems: Mapping[str, str],
+    left_out: dict[str, str],
+) -> Export:
+    """The tables of one layout, by their kinds."""
 
-    def export(self) -> Export:
-        notes = []
-        has_transactions = (self.layout, TRANSACTIONS) in self.found
-        transactions = self._read(TRANSACTIONS) if has_transactions else None
-        has_transfers = (self.layout, TRANSFERS) in self.found
-        # cryo's transfers are ERC-20 alone; other tools' have NFTs, which logs tell apart.
-        logs = self.found.get((self.layout, LOGS), ())
-        prefers_logs = self.layout != "cryo" and not self._is_broken(LOGS)
-        prefers_logs &= any(file.has_rows for file in logs)
-        kind = TRANSFERS if has_transfers and not prefers_logs else LOGS
-        other = LOGS if kind == TRANSFERS else TRANSFERS
-        for file in self.found.get((self.layout, other), ()):
-            self.left_out[file.name] = f"{other}: the same transfers are in the {kind}"
-        if self.layout == "ethereum-etl" and kind == TRANSFERS:
-            notes.append(
-                "token_transfers does not tell NFTs from ERC-20 tokens: an NFT counts as a "
-                "transfer whose amount is its id; with the table logs beside it they are told apart"
-            )
-        moved = self._read(kind, without=() if transactions is None else JOINED)
-        beside = None
-        if kind == LOGS and has_transfers:
-            table = self.tables[self.layout, TRANSFERS]
-            names = {**table.required, **table.optional}["block_number"]
-            table = replace(table, required={"block_number": names}, optional={})
-            files = self.found[self.layout, TRANSFERS]
-            beside = TableFiles(table, tuple((file, _names(table, file)) for file in files))
-        blocks = None
-        told = transactions or moved
-        if any("block_timestamp" not in columns for _, columns in told.files):
-            if not self.found.get((self.layout, BLOCKS)):
-                named = self.tables[self.layout, TRANSACTIONS].optional["block_timestamp"][0]
-                file = next(f for f, names in told.files if "block_timestamp" not in names)
-                raise TableError(
-                    f"{file.path}: lacks the column {named}, and there are no blocks to take it "
-                    f"from: export transactions with {named}, or blocks as well"
-                )
-            blocks = self._read(BLOCKS)
-        for file in self.found.get((self.layout, BLOCKS), ()) if blocks is None else ():
-            self.left_out[file.name] = "blocks: the transactions have their time"
-        if not {"to_address", "tx_to"}.isdisjoint(told.missing()):
-            notes.append(f"{told.table.called} without to_address: unknown")
-        notes += told.partly_missing()
-        return Export(
-            self.source, self.layout, transactions, moved, blocks, beside, self.left_out,
-            tuple(notes),
-        )  # fmt: skip
-
-    def _is_broken(self, kind: str) -> bool:
-        return (self.layout, kind) in self.problems
-
-    def _read(self, kind: str, without: Collection[str] = ()) -> TableFiles:
-        key = (self.layout, kind)
-        if key in self.problems:
-            raise TableError(self.problems[key])
-        table = self.tables[key]
+    def read(kind: str, without: Collection[str] = ()) -> TableFiles:
+        if kind in problems:
+            raise TableError(problems[kind])
+        table = tables[kind]
         kept = {ours: names for ours, names in table.optional.items() if ours not in without}
         table = replace(table, optional=kept)
-        files = tuple((file, _names(table, file)) for file in self.found[key])
+        files = tuple((file, _names(table, file)) for file in found[kind])
         for file, columns in files:
             _check_kinds(file, columns)
         return TableFiles(table, files)
+
+    notes = []
+    layout = tables[TRANSACTIONS].layout
+    transactions = read(TRANSACTIONS) if TRANSACTIONS in found else None
+    # cryo's transfers are ERC-20 alone; other tools' have NFTs, which logs tell apart.
+    prefers_logs = layout != "cryo" and LOGS not in problems
+    prefers_logs &= any(file.has_rows for file in found.get(LOGS, ()))
+    kind = TRANSFERS if TRANSFERS in found and not prefers_logs else LOGS
+    other = LOGS if kind == TRANSFERS else TRANSFERS
+    for file in found.get(other, ()):
+        left_out[file.name] = f"{other}: the same transfers are in the {kind}"
+    if layout == "ethereum-etl" and kind == TRANSFERS:
+        notes.append(
+            "token_transfers does not tell NFTs from ERC-20 tokens: an NFT counts as a "
+            "transfer whose amount is its id; with the table logs beside it they are told apart"
+        )
+    moved = read(kind, without=() if transactions is None else JOINED)
+    beside = None
+    if kind == LOGS and TRANSFERS in found:
+        table = tables[TRANSFERS]
+        names = {**table.required, **table.optional}["block_number"]
+        table = replace(table, required={"block_number": names}, optional={})
+        beside = TableFiles(table, tuple((file, _names(table, file)) for file in found[TRANSFERS]))
+    blocks = None
+    told = transactions or moved
+    timeless = [file for file, columns in told.files if "block_timestamp" not in columns]
+    if timeless:
+        if not found.get(BLOCKS):
+            named = tables[TRANSACTIONS].optional["block_timestamp"][0]
+            raise TableError(
+                f"{timeless[0].path}: lacks the column {named}, and there are no blocks to take it "
+                f"from: export transactions with {named}, or blocks as well"
+            )
+        blocks = read(BLOCKS)
+    for file in found.get(BLOCKS, ()) if blocks is None else ():
+        left_out[file.name] = "blocks: the transactions have their time"
+    facts = [ours for ours in told.table.optional if ours in (*JOINED, "to_address")]
+    known = {ours for _, columns in told.files for ours in columns}
+    if any(ours in ("to_address", "tx_to") and ours not in known for ours in facts):
+        notes.append(f"{told.table.called} without to_address: unknown")
+    for file, columns in told.files:
+        if missing := [ours for ours in facts if ours in known and ours not in columns]:
+            notes.append(f"{file.name} without {', '.join(missing)}: unknown")
+    return Export(source, layout, transactions, moved, blocks, beside, left_out, tuple(notes))
 
 
 def _check_kinds(file: File, columns: Mapping[str, Column]) -> None:

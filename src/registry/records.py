@@ -130,22 +130,6 @@ def step_names(names: Iterable[str]) -> list[str]:
     return found
 
 
-def parse_entry(content: bytes, model_id: str) -> Entry:
-    """Parse the entry of a model. Raises RecordMalformed."""
-    entry = parse_record(Entry, content)
-    if entry.id != model_id:
-        raise RecordMalformed("another model")
-    return entry
-
-
-def parse_step(content: bytes, name: str) -> Step:
-    """Parse the ledger step with this name. Raises RecordMalformed."""
-    step = parse_record(Step, content)
-    if name != step_name(step.number):
-        raise RecordMalformed("another number")
-    return step
-
-
 def parse_record(kind: type[T], content: bytes) -> T:
     """Parse a record of this type. Raises RecordMalformed."""
     try:

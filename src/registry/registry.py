@@ -42,8 +42,7 @@ from src.registry.records import (
     RecordMalformed,
     Step,
     is_id,
-    parse_entry,
-    parse_step,
+    parse_record,
     step_name,
     step_names,
 )
@@ -353,7 +352,9 @@ class Registry:
                 f"{model_id}: {ENTRY_FILE} was modified after the model got an alias"
             )
         try:
-            entry = parse_entry(content, model_id)
+            entry = parse_record(Entry, content)
+            if entry.id != model_id:
+                raise RecordMalformed("another model")
             if not set(self.kind.required) <= set(entry.files) <= set(self.kind.files):
                 raise RecordMalformed("its list of files")
         except RecordMalformed as error:
@@ -385,10 +386,13 @@ class Registry:
     def _step(self, name: str) -> Step:
         try:
             content = self.store.read(f"{self._ledger}/{name}", MAX_RECORD_BYTES)
-            return parse_step(content, name)
+            step = parse_record(Step, content)
+            if name != step_name(step.number):
+                raise RecordMalformed("another number")
         except RecordMalformed as error:
             where = f"{self.store.name}/{self._ledger}/{name}"
             raise RegistryError(f"{where} is malformed: {error}") from None
+        return step
 
 
 def code_version() -> str:

@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def train_attack(
         OSError: a file cannot be read or written.
     """
     parameters = AttackParameters()
-    used = _hyperparameters(forest)
+    used = Hyperparameters(**forest.manifest.training.get("hyperparameters", {}))
     profile_rows, _ = select_rows(data.background, used)
     identity = data_identity(data.background, profile_rows)
     trained_on = forest.manifest.training.get("data", {}).get("sha256")
@@ -94,7 +93,14 @@ def train_attack(
         golden=golden,
         golden_forest_scores=forest.score(golden[:, columns_of(forest.inputs)]),
         model_version=created_at,
-        training=_training(data, identity, parameters),
+        training={
+            "data": identity,
+            "background_transactions": len(data.background),
+            "attacks": sum(len(one) for one in data.attacks),
+            "attack_graphs": round(float(data.attack_weights.sum())),
+            "parameters": asdict(parameters),
+            "calibration": "cross-fitted by whole blocks, natural mix of transactions",
+        },
     )
 
 
@@ -107,24 +113,6 @@ def _weighted(
     is_arbitrage = looks_like_arbitrage(data.background, background)
     weights = np.where(is_arbitrage, parameters.arbitrage_weight, 1.0)
     return (background, weights), (attacks, data.attack_weights)
-
-
-def _hyperparameters(forest: Model) -> Hyperparameters:
-    """Those that the forest was trained with."""
-    return Hyperparameters(**forest.manifest.training.get("hyperparameters", {}))
-
-
-def _training(
-    data: LabelledTransactions, identity: dict[str, Any], parameters: AttackParameters
-) -> dict[str, Any]:
-    return {
-        "data": identity,
-        "background_transactions": len(data.background),
-        "attacks": sum(len(one) for one in data.attacks),
-        "attack_graphs": round(float(data.attack_weights.sum())),
-        "parameters": asdict(parameters),
-        "calibration": "cross-fitted by whole blocks, natural mix of transactions",
-    }
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ What a row does not hold stays unknown here as well: no sender's age anywhere, n
 that is not on a list, no nonce of an exploit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from src.chain.well_known import load_well_known_tokens
 from src.datasets.location import EXPLOITS_FILE
 from src.datasets.store import is_store
 from src.datasets.tables import TableError, fungible, read_table
+from src.datasets.tokens import token_facts
 from src.datasets.training_set import exploit_hashes, load_tables
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
@@ -47,14 +48,14 @@ class Case:
 
 
 class Facts:
-    """Fills in what the bot knows of any transaction: the model's word and the tokens."""
+    """Fills in what the bot knows of any transaction: the model's score and a folder's tokens."""
 
-    def __init__(self, model: Model, symbols: Mapping[str, str]) -> None:
+    def __init__(self, model: Model, folder: Path) -> None:
         self._assessor = Assessor(model, attributions=0)
         self._profile = TokenProfile.from_manifest(model.manifest)
         self._columns = columns_of(model.inputs)
         self._well_known = load_well_known_tokens(1)
-        self._symbols = symbols
+        self._tokens = token_facts(folder, 1)
 
     def evidence(
         self,
@@ -84,21 +85,10 @@ class Facts:
         )
 
     def _token(self, token: str) -> TokenFact | None:
-        if (known := self._well_known.get(token)) is not None:
-            return TokenFact(known.symbol)
-        symbol = self._symbols.get(token)
-        if symbol is None:
-            return None
-        return TokenFact(symbol, impersonates=self._well_known.is_impersonated(symbol, token))
-
-
-def read_symbols(folder: Path) -> dict[str, str]:
-    """Symbols of tokens by address, where the folder lists them."""
-    path = folder / "tokens.csv.gz"
-    if not path.is_file():
-        return {}
-    table = read_table(path, ("address", "symbol"))
-    return dict(zip(table["address"].str.lower(), table["symbol"].astype(str), strict=True))
+        if (fact := self._tokens.get(token)) is not None:
+            return fact
+        known = self._well_known.get(token)
+        return None if known is None else TokenFact(known.symbol)
 
 
 def read_mev_bots(folder: Path) -> frozenset[str]:

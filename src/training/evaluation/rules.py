@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     threshold = settings.anomaly_threshold
     if threshold is None:
         threshold = model.manifest.anomaly_threshold
-    facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
+    facts = rule_cases.Facts(model, options.data)
     equipment = Equipment(threshold, model.manifest.token_amounts)
     data = UnseenData.of(options)
     sets = collect(options.data, facts, data)

@@ -1,10 +1,6 @@
 """Plots of a retraining's report: both models' scores of held-out traffic and of attacks."""
 
-from functools import partial
-
-import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from src.reports.pictures import draw
 from src.training.evaluation.figures import recall_curves
@@ -31,25 +27,19 @@ def draw_all(old: Judged, new: Judged, alert_budget: float) -> dict[str, bytes]:
 def _compared(score: str, old: Scored, new: Scored, threshold: float) -> dict[str, bytes]:
     name = score.replace("_", " ")
     curves = {f"champion, {name}": old, f"challenger, {name}": new}
+    false, true = (int((side >= threshold).sum()) for side in (new.background, new.exploits))
+    confusion = {
+        "true_negatives": len(new.background) - false,
+        "false_positives": false,
+        "false_negatives": len(new.exploits) - true,
+        "true_positives": true,
+    }
+    title = f"Challenger, {name} from {threshold:g}"
+
+    def matrix(axes: Axes) -> None:
+        confusion_matrix(axes, confusion, classes=_CLASSES, title=title)
+
     return {
         f"comparison_{score}.png": draw(lambda axes: recall_curves(axes, curves)),
-        f"confusion_matrix_{score}.png": draw(partial(_matrix, name, new, threshold)),
-    }
-
-
-def _matrix(name: str, scored: Scored, threshold: float, axes: Axes) -> None:
-    title = f"Challenger, {name} from {threshold:g}"
-    confusion_matrix(axes, _counts(scored, threshold), classes=_CLASSES, title=title)
-
-
-def _counts(scored: Scored, threshold: float) -> dict[str, int]:
-    def flagged(scores: NDArray[np.float64]) -> int:
-        return int((scores >= threshold).sum())
-
-    false, true = flagged(scored.background), flagged(scored.exploits)
-    return {
-        "true_negatives": len(scored.background) - false,
-        "false_positives": false,
-        "false_negatives": len(scored.exploits) - true,
-        "true_positives": true,
+        f"confusion_matrix_{score}.png": draw(matrix),
     }
