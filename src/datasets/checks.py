@@ -94,7 +94,9 @@ def _check_exploits(folder: Path, latest: float) -> None:
             (
                 "must be a date of the past, such as 2024-05-31 or 2024-05",
                 lambda values: (
-                    pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+                    pd.to_datetime(
+                        values.astype("string"), format="ISO8601", errors="coerce", utc=True
+                    )
                     < pd.Timestamp(latest, unit="s", tz="UTC")
                 ),
             )

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,12 @@ VERSION: Final = 1
 GENESIS: Final = 1_438_269_973
 """Unix seconds of Ethereum's first block, 2015-07-30."""
 TOKENS_FILE: Final = "tokens.csv.gz"
+
+_FACTS: Final = {
+    "identity": str, "layout": str, "chain_id": int | None, "chain": str | None, "notes": list,
+    "left_out": dict,
+}  # fmt: skip
+"""The form of what a manifest says: it may have been edited by hand."""
 
 HASH: Final = pa.binary(32)
 ADDRESS: Final = pa.binary(20)
@@ -135,7 +142,10 @@ def open_store(folder: Path) -> Store:
         facts = json.loads(read_file(path, _MAX_MANIFEST_BYTES))
         if (facts["format"], facts["version"]) != (FORMAT, VERSION):
             raise TableError(f"{path}: another format or version; import the data again")
-        slices = tuple(StoredSlice(*part) for part in facts["slices"])
+        for name, kind in _FACTS.items():
+            if not isinstance(facts.get(name), kind):
+                raise ValueError(f"{name} is missing, or of another form")
+        slices = tuple(StoredSlice(*map(index, part)) for part in facts["slices"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, TableError):
             raise

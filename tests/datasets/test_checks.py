@@ -11,7 +11,10 @@ from src.datasets.checks import check_data_set
 from src.datasets.columns import Columns
 from src.datasets.location import default_folder
 from src.datasets.tables import TableError
+from src.datasets.training_set import load_background
 from src.registry.data_sets import checked
+from src.training.evaluation.ablations import splits
+from src.training.evaluation.sets import load_exploits
 from src.training.retraining.data import prepare
 from src.training.retraining.feedback import Feedback
 
@@ -80,6 +83,16 @@ def test_a_wrong_value_is_named_by_column_and_row(sample, tmp_path, name, change
         check_data_set(folder)
     assert said in str(refusal.value)
     assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("dates", [["2024-05", "2024-05-31T10:00:00+09:00"], ["2023", "2024"]])
+def test_dates_of_any_precision_are_dates(sample, tmp_path, dates):
+    folder = changed(sample, tmp_path / "data", EXPLOITS, lambda t: t.assign(date=dates * 2))
+    check_data_set(folder)
+    background, exploits = load_background(folder), load_exploits(folder)
+    assert exploits is not None
+    by_name = {name: tested for name, *_, tested in splits(background, exploits, "")}
+    assert by_name["trained to 2022, tested from 2023, exploits dated from 2023"].all()
 
 
 def test_a_list_that_calls_most_transactions_exploits_is_refused(sample, tmp_path):

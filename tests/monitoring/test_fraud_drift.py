@@ -180,3 +180,7 @@ def test_the_command_compares_a_table(
     texts.to_csv(table)
     assert main(command) == 1
     assert f"row 2, column {INPUTS[2]}: 'n/a?' is not a number" in capsys.readouterr().err
+    texts.iloc[1, 2] = "inf"
+    texts.to_csv(table)
+    assert main(command) == 1
+    assert f"{table}: not finite: {INPUTS[2]}" in capsys.readouterr().err

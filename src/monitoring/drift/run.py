@@ -6,7 +6,7 @@ import sys
 from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.detection.supervised.model import load_fraud_model
+from src.detection.supervised.model import InvalidInputs, load_fraud_model
 from src.files import write_file
 from src.monitoring.drift.drift_report import to_json
 from src.monitoring.drift.inputs import read_inputs, sample_of_predictions
@@ -55,4 +55,8 @@ def _samples_of_fraud(options: argparse.Namespace) -> tuple[TrafficSample, Traff
     """The reference of a supervised model's training and a table of its inputs."""
     model = load_fraud_model(options.model, public_key=load_settings().model_public_key)
     reference = load_sample(options.reference)
-    return reference, sample_of_predictions(model, read_inputs(options.current, model.inputs))
+    rows = read_inputs(options.current, model.inputs)
+    try:
+        return reference, sample_of_predictions(model, rows)
+    except InvalidInputs as error:
+        raise ValueError(f"{options.current}: {error}") from error

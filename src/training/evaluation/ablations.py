@@ -59,7 +59,7 @@ def ablations(
         rows.append(
             _row(f"without {name}", background, crossed.scores, exploits, crossed.score(exploits))
         )
-    for name, train, test, tested in _splits(background, exploits, parameters):
+    for name, train, test, tested in splits(background, exploits, parameters.capped_source):
         logger.info("%s", name)
         if min(train.sum(), test.sum()) >= _MIN_ROWS and tested.any():
             rows.append(_split(name, background, train, test, exploits, tested, parameters))
@@ -93,16 +93,16 @@ def _row(
     }
 
 
-def _splits(
-    background: TransactionSet, exploits: TransactionSet, parameters: Hyperparameters
+def splits(
+    background: TransactionSet, exploits: TransactionSet, capped: str
 ) -> Sequence[tuple[str, Mask, Mask, Mask]]:
-    """Name, background to train on, background and exploits to test on."""
+    """Name, background to train on, background and exploits to test on; `capped` is a source."""
     years = pd.to_datetime(background.table["block_timestamp"].astype("int64"), unit="s").dt.year
     year = years.to_numpy()
     source = background.table["source"].to_numpy(dtype=str)
-    dated = pd.to_datetime(exploits.table["date"], errors="coerce").dt.year.to_numpy()
+    dates = exploits.table["date"].astype("string")
+    dated = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True).dt.year.to_numpy()
     everything = np.ones(len(exploits), dtype=bool)
-    capped = parameters.capped_source
     return (
         ("trained to 2021, tested from 2022", year <= 2021, year >= 2022, everything),
         ("trained from 2022, tested to 2021", year >= 2022, year <= 2021, everything),

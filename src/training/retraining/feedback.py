@@ -70,12 +70,13 @@ class AllFeedback:
         return LabelledRows(tuple(inputs), np.array(rows), np.array(labels, np.int64), groups)
 
 
-def read_all(sources: Sequence[str]) -> AllFeedback:
+def read_all(sources: Sequence[str], chain_id: int | None = None) -> AllFeedback:
     """Read exports and databases; sources that disagree on a transaction cancel out.
 
     Args:
         sources: files, URLs of files, or the service's databases (`sqlite:///...`,
             `postgresql+psycopg://...`).
+        chain_id: of the transactions that are taken from a database; None for every chain.
 
     Raises:
         TableError: a source is unusable; the message does not contain a database's password.
@@ -85,7 +86,7 @@ def read_all(sources: Sequence[str]) -> AllFeedback:
     verdicts = []
     for source in sources:
         if source.startswith(_DATABASES):
-            table = _from_database(source)
+            table = _from_database(source, chain_id)
             features.update(
                 (str(tx_hash), json.loads(content))
                 for tx_hash, content in zip(table["tx_hash"], table["features"], strict=True)
@@ -128,7 +129,7 @@ def _majority(table: pd.DataFrame, path: str) -> Feedback:
     return Feedback(frozenset(attacks), frozenset(benign))
 
 
-def _from_database(url: str) -> pd.DataFrame:
+def _from_database(url: str, chain_id: int | None) -> pd.DataFrame:
     """One row per author and transaction: tx_hash, is_true_positive, features (JSON or None)."""
     try:
         parsed = make_url(url)
@@ -143,7 +144,8 @@ def _from_database(url: str) -> pd.DataFrame:
     try:
         engine = create_engine(parsed, poolclass=NullPool)  # closes what it opened
         with engine.connect() as connection:
-            return pd.read_sql(text(_FEEDBACK), connection)
+            of_chain = "" if chain_id is None else f"WHERE a.chain_id = {int(chain_id)}"
+            return pd.read_sql(text(_FEEDBACK + of_chain), connection)
     except SQLAlchemyError as error:
         shown = parsed.render_as_string(hide_password=True)
         raise TableError(f"{shown}: no feedback can be read: {type(error).__name__}") from None

@@ -1,6 +1,7 @@
 """The retraining of the isolation forest and its attack model, and the command for every kind."""
 
 import argparse
+import json
 import logging
 import shutil
 import sys
@@ -219,14 +220,15 @@ def _run(options: argparse.Namespace) -> Outcome:
         raise cli.CommandError(
             "MODEL_PUBLIC_KEY is set, so a challenger must be signed: set MODEL_SIGNING_KEY too"
         )
-    feedback = read_all(options.feedback)
     columns = location.columns(options)
     read = location.data_set if columns is None else cli.data_file
     new = [checked(read(text), columns) for text in options.data]
     with TemporaryDirectory(prefix="retrain-data-") as work:
         store = open_store(options.store)
         registry = Registry(store, KINDS[options.kind], public_key=public_key)
-        registry.entry(CHAMPION)  # before anything that takes long
+        manifest = json.loads(registry.read(CHAMPION, registry.kind.manifest_file))
+        chain_id = None if options.kind == "fraud" else manifest.get("chain_id", 1)
+        feedback = read_all(options.feedback, chain_id)
         if options.collect:
             logger.info("collecting %d blocks of the last week", options.collect)
             collect_recent(options.collect, Path(work) / "collected")

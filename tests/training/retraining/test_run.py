@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -187,6 +189,23 @@ def test_a_database_that_cannot_be_had_is_named_without_its_password(tmp_path, u
         read_all([url.replace("FOLDER", str(tmp_path))])
     assert "s3cret" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_verdicts_are_those_on_the_champion_s_chain(tmp_path):
+    """A service may assess several chains in one database."""
+    with closing(sqlite3.connect(tmp_path / "service.db")) as database:
+        database.executescript(
+            f"""
+            CREATE TABLE alerts (id, chain_id, tx_hash, model_version);
+            CREATE TABLE feedback (alert, author, is_true_positive);
+            CREATE TABLE features (chain_id, tx_hash, model_version, features);
+            INSERT INTO alerts VALUES (1, 1, '0x{"1" * 64}', ''), (2, 56, '0x{"2" * 64}', '');
+            INSERT INTO feedback VALUES (1, 'a', 1), (2, 'a', 1);
+            """
+        )
+    sources = [f"sqlite:///{tmp_path}/service.db"]
+    assert read_all(sources, 56).of_transactions.attacks == {f"0x{'2' * 64}"}
+    assert len(read_all(sources).of_transactions.attacks) == 2
 
 
 def test_a_report_that_cannot_be_written_does_not_deny_the_promotion(
