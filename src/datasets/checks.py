@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_integer_dtype
+from pandas.api.types import is_integer_dtype
 
 from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE, is_dataset
 from src.datasets.columns import TRANSFER_COLUMNS
@@ -44,7 +44,7 @@ def check_data_set(folder: Path) -> None:
         block_hash=_optional(_HASH),
         block_timestamp=(
             "must be Unix seconds between Ethereum's first block and now",
-            lambda values: _is_integer(values) & values.between(GENESIS, latest),
+            lambda values: _is_whole(values, GENESIS, latest),
         ),
         full_block=_SWITCH,
         all_logs=_SWITCH,
@@ -145,7 +145,7 @@ def _checked(
 def _natural(high: int) -> _Rule:
     return (
         f"must be a whole number from 0 to {high}",
-        lambda values: _is_integer(values) & values.between(0, high),
+        lambda values: _is_whole(values, 0, high),
     )
 
 
@@ -163,14 +163,14 @@ def _matching(pattern: str) -> Callable[["pd.Series[Any]"], "pd.Series[bool]"]:
     return holds
 
 
-def _is_integer(values: "pd.Series[Any]") -> "pd.Series[bool]":
-    if is_integer_dtype(values) or is_bool_dtype(values):
-        return values.notna() & (not is_bool_dtype(values))
+def _is_whole(values: "pd.Series[Any]", low: float, high: float) -> "pd.Series[bool]":
+    if is_integer_dtype(values):
+        return values.between(low, high)
     return pd.Series(data=False, index=values.index)
 
 
 def _is_amount(values: "pd.Series[Any]") -> "pd.Series[bool]":
-    texts = values.astype("string")
+    texts = values.astype("string").fillna("")
     digits = texts.str.fullmatch(f"[0-9]{{1,{len(_MAX_AMOUNT)}}}")
     fits: pd.Series[bool] = digits & (texts.str.zfill(len(_MAX_AMOUNT)) <= _MAX_AMOUNT)
     return fits

@@ -202,7 +202,12 @@ class TransactionSet:
         table = table.reset_index(drop=True)
         position = {tx_hash: row for row, tx_hash in enumerate(table["tx_hash"].tolist())}
         owner = np.array([position.get(tx, -1) for tx in rows["tx_hash"].tolist()], dtype=np.int64)
-        log_index = rows["log_index"].to_numpy(dtype=np.int64)
+        if rows["log_index"].isna().any():
+            raise TableError(f"transfers of {what}: a row has no log_index")
+        try:
+            log_index = rows["log_index"].to_numpy(dtype=np.int64)
+        except ValueError as error:
+            raise TableError(f"transfers of {what}: log_index: {error}") from error
         order = np.lexsort((log_index, owner))
         order = order[owner[order] >= 0]
         same = np.diff(owner[order], prepend=-1) == 0

@@ -193,7 +193,9 @@ def _column(content: dict[str, Any]) -> Distribution:
     values = np.array(content["values"], dtype=np.float64)
     shares = np.array(content["shares"], dtype=np.float64)
     size = int(content["size"])
-    usable = len(values) and values.shape == shares.shape and (shares >= 0).all()
+    usable = (
+        len(values) and values.ndim == 1 and values.shape == shares.shape and (shares >= 0).all()
+    )
     if (
         not usable
         or not 0 < size <= _MAX_SIZE

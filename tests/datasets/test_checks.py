@@ -66,6 +66,8 @@ def with_value(column: str, row: int, value: object):
         (TRANSACTIONS, lambda t: t.drop(columns="source"), "lacks the column source"),
         (TRANSACTIONS, lambda t: pd.concat([t, t.iloc[[1]]]), "row 49, column tx_hash: repeats"),
         (TRANSACTIONS, lambda t: t.head(0), "no rows"),
+        (TRANSACTIONS, lambda t: t.astype({"block_number": str}), "row 1, column block_number"),
+        (TRANSFERS, with_value("value_raw", 4, None), "row 4, column value_raw: 'nan' must be"),
         (TRANSFERS, with_value("value_raw", 4, "-1"), "row 4, column value_raw: '-1'"),
         (TRANSFERS, with_value("value_raw", 1, str(2**256)), "must be a decimal uint256"),
         (TRANSFERS, lambda t: t.assign(log_index=0.5), "row 1, column log_index: '0.5'"),

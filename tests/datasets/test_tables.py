@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.datasets import tables
-from src.datasets.tables import TableError, csv_text, fungible, read_table
+from src.datasets.tables import TableError, TransactionSet, csv_text, fungible, read_table
 
 
 def test_a_parquet_file_of_too_many_rows_is_refused_by_its_metadata(tmp_path, monkeypatch):
@@ -52,6 +52,15 @@ def test_no_cell_of_a_csv_is_a_formula(text):
 def test_a_transfer_of_an_unknown_or_another_spelt_standard_is_one(standard):
     rows = pd.DataFrame({"log_index": [0, 1], "token_std": [standard, "erc721"]})
     assert fungible(rows)["log_index"].tolist() == [0]
+
+
+@pytest.mark.parametrize("log_index", [float("nan"), "a"])
+def test_transfers_without_the_number_of_their_log_are_named(log_index):
+    transactions = pd.DataFrame({"tx_hash": ["0x1"], "from_address": ["0x2"]})
+    names = ("token_address", "from_address", "to_address")
+    row = {"tx_hash": "0x1", "log_index": log_index, "value_raw": "1"} | dict.fromkeys(names, "0x")
+    with pytest.raises(TableError, match=r"transfers of data: .*log_index"):
+        TransactionSet.from_tables(transactions, pd.DataFrame([row]), what="data")
 
 
 def test_transfers_without_a_standard_are_all_taken():

@@ -249,6 +249,7 @@ def test_a_file_that_is_no_sample_is_refused(text):
         lambda _, column: column["noise"].update(wasserstein=-1.0),
         lambda _, column: column.update(size=math.inf),
         lambda _, column: column["values"].reverse(),
+        lambda _, column: column.update(values=[[1.0]], shares=[[1.0]]),
         lambda _, column: column["values"].append(1e308) or column["shares"].append(0.0),
     ],
 )

@@ -119,11 +119,11 @@ def _majority(table: pd.DataFrame, path: str) -> Feedback:
     columns = [table.get(name, pd.Series(index=table.index)).tolist() for name in _COLUMNS]
     for row, (given_hash, given, author) in enumerate(zip(*columns, strict=True), start=1):
         tx_hash, verdict = _hash(given_hash, path, row), _verdict(given, path, row)
-        vote = (tx_hash, verdict, author)  # of all alerts of a transaction
-        if vote not in counted:
-            votes[tx_hash].append(verdict)
-        if isinstance(author, str):
-            counted.add(vote)
+        if isinstance(author, str):  # who has one vote on all alerts of a transaction
+            if (tx_hash, verdict, author) in counted:
+                continue
+            counted.add((tx_hash, verdict, author))
+        votes[tx_hash].append(verdict)
     attacks = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) > len(verdicts)}
     benign = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) < len(verdicts)}
     return Feedback(frozenset(attacks), frozenset(benign))
@@ -146,7 +146,7 @@ def _from_database(url: str, chain_id: int | None) -> pd.DataFrame:
         with engine.connect() as connection:
             of_chain = "" if chain_id is None else f"WHERE a.chain_id = {int(chain_id)}"
             return pd.read_sql(text(_FEEDBACK + of_chain), connection)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, pd.errors.DatabaseError) as error:
         shown = parsed.render_as_string(hide_password=True)
         raise TableError(f"{shown}: no feedback can be read: {type(error).__name__}") from None
 

@@ -116,6 +116,8 @@ def hold_out(table: LabelledTable, cuts: tuple[float, float] | None = None) -> S
 
 def _cut(draws: Floats) -> float:
     """The number that a quarter of the draws is below, half-way between two of them."""
+    if not len(draws):  # every group, or row with its equals, has a fraud
+        return 0.0
     many = max(1, round(len(draws) / HOLD_OUT_PARTS))
     ordered = np.sort(draws)
     return float(ordered[many - 1 : many + 1].mean())

@@ -206,6 +206,9 @@ def test_verdicts_are_those_on_the_champion_s_chain(tmp_path):
     sources = [f"sqlite:///{tmp_path}/service.db"]
     assert read_all(sources, 56).of_transactions.attacks == {f"0x{'2' * 64}"}
     assert len(read_all(sources).of_transactions.attacks) == 2
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(TableError, match=r"empty.db: no feedback can be read: DatabaseError"):
+        read_all([f"sqlite:///{tmp_path}/empty.db"])
 
 
 def test_a_report_that_cannot_be_written_does_not_deny_the_promotion(
@@ -447,6 +450,8 @@ def test_an_author_has_one_vote_on_a_transaction(tmp_path):
     assert read_feedback(tmp_path / "feedback.csv") == Feedback(benign=frozenset({tx_hash}))
     table.assign(author=None).to_csv(tmp_path / "feedback.csv", index=False)
     assert read_feedback(tmp_path / "feedback.csv") == Feedback(frozenset({tx_hash}))
+    table.assign(author=[["a"]] * len(table)).to_json(tmp_path / "x.json", orient="records")
+    assert read_feedback(tmp_path / "x.json") == Feedback(frozenset({tx_hash}))
 
 
 def one_graph(folder: Path, old_data: Path, *hashes: str) -> Path:

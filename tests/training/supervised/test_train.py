@@ -80,6 +80,15 @@ def test_hold_out_keeps_groups_whole_and_the_share_of_fraud(tmp_path):
     assert loaded.labels[test].mean() == pytest.approx(loaded.labels.mean(), abs=0.05)
 
 
+def test_groups_that_all_have_a_fraud_are_held_out_as_well(tmp_path):
+    table = labelled(200).assign(account=list(range(50)) * 4)
+    table["Class"] = (table.index < 50).astype(int)
+    table.to_csv(tmp_path / "data.csv", index=False)
+    split = hold_out(load_labelled(tmp_path / "data.csv", Columns("Class", group="account")))
+    assert 0.2 < len(split.test) / len(table) < 0.3
+    assert np.isfinite(split.cuts).all()
+
+
 def test_text_empty_and_constant_columns_are_excluded_and_listed(tmp_path):
     table = labelled().assign(part="x", nothing=np.nan, one=1, Address="0x1")
     table.to_csv(tmp_path / "data.csv", index=False)
