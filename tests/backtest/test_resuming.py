@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from src.backtest.__main__ import main
 from src.backtest.output.output import Output, Part
+from src.cli import CommandError
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import (
     write_dataset,
@@ -128,3 +130,15 @@ class Unjson:
 
     def __init__(self) -> None:
         pass
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"parts": [], "run": []}', "{"])
+def test_a_file_of_a_run_that_was_edited_wrongly_is_named(tmp_path: Path, text: str) -> None:
+    output = Output(tmp_path)
+    for name in ("summary.json", "journal/1-2.json"):
+        output.write_text(name, text)
+    output.write_text("run.json", "{}")
+    with pytest.raises(CommandError, match=r"summary.json: is unreadable: .*; delete it"):
+        output.summary()
+    with pytest.raises(CommandError, match=r"1-2.json: is unreadable: .*; delete it"):
+        output.entries()

@@ -107,7 +107,9 @@ class Output:
         """
         names = sorted(path.name for path in (self.folder / JOURNAL).glob("[0-9]*.json"))
         return {
-            name.removesuffix(".json"): self._read(f"{JOURNAL}/{name}", f"{name} has vanished")
+            name.removesuffix(".json"): self._read(
+                f"{JOURNAL}/{name}", f"{name} has vanished", "parts"
+            )
             for name in names
         }
 
@@ -126,15 +128,19 @@ class Output:
             CommandError: the folder does not contain a finished run.
         """
         self.run()
-        return self._read(SUMMARY, "its backtest is not finished; the same command finishes it")
+        unfinished = "its backtest is not finished; the same command finishes it"
+        return self._read(SUMMARY, unfinished, "run")
 
-    def _read(self, name: str, missing: str) -> dict[str, Any]:
+    def _read(self, name: str, missing: str, member: str | None = None) -> dict[str, Any]:
+        """An object of JSON; with this member, which is one as well."""
         path = self.folder / name
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found if member is None else found[member], dict):
+                raise ValueError("of an unexpected form")
         except FileNotFoundError:
             raise CommandError(f"{self.folder}: {missing}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CommandError(f"{path}: is unreadable: {reason(error)}; delete it") from None
         return found
 
