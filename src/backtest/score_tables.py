@@ -35,7 +35,6 @@ from src.history.matching import match
 from src.history.sources import (
     INTEGER,
     Column,
-    Listed,
     connect,
     identifier,
     list_files,
@@ -181,7 +180,7 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
         if not path.is_file():
             problem = "a folder, not a file" if path.is_dir() else "no such file"
             raise TableError(f"{path}: {problem}")
-        files.append(replace(list_files(str(path), engine).files[0], name=name))
+        files.append(replace(list_files(str(path), engine)[0][0], name=name))
     sent, rows = files[0], 0
     if (key := sent.columns.get("tx_hash")) is not None:
         same, numbered = f"lower({digits(key)})", out.with_name("numbered.parquet")
@@ -201,7 +200,7 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
         columns = {**sent.columns, **added}
         relation = parquet([str(numbered)])
         files[0] = replace(sent, columns=columns, relation=relation)
-    export = match(str(transfers), Listed(tuple(files), {}), _COLUMNS)
+    export = match(str(transfers), files, {}, _COLUMNS)
     options = ImportOptions(workers=1, slice_transfers=_SLICE_TRANSFERS, remedy=_REMEDY)
     work = Import(export, out, options, engine, "")
     with locked(out, "import"):

@@ -57,8 +57,9 @@ def explained(read: str, written: Path, remedy: str) -> Iterator[None]:
 
 def _scarce(error: Exception, remedy: str, written: str | None = None) -> Exception | None:
     """The error where room or memory was too small, None where it was not."""
-    if "No space left on device" in str(error):
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), written)
+    for full in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if os.strerror(full) in str(error):
+            return OSError(full, os.strerror(full), written)
     if isinstance(error, duckdb.OutOfMemoryException):
         what = str(error).partition("\n")[0]  # without the engine's advice on its own settings
         return TableError(f"not enough memory or room for temporary files: {remedy} ({what})")

@@ -112,10 +112,10 @@ def import_history(
         unpiped(source, out) as place,
         connect(options.workers, options.memory, out / _SPILL) as engine,
     ):
-        listed = list_files(place, engine)
-        export = match(place, listed, options.columns)
+        files, left_out = list_files(place, engine)
+        export = match(place, files, left_out, options.columns)
         for ours, theirs in (options.columns or {}).items():
-            if not any(column_name(theirs) in file.columns for file in listed.files):
+            if not any(column_name(theirs) in file.columns for file in files):
                 raise TableError(
                     f"{place}: no file has the column {theirs}, in --columns for {ours}"
                 )
@@ -141,7 +141,7 @@ def is_current(folder: Path, options: ImportOptions) -> bool:
     if not is_store(folder):
         return False
     with connect() as engine:
-        export = match(str(folder), list_files(str(folder), engine), options.columns)
+        export = match(str(folder), *list_files(str(folder), engine), options.columns)
     return open_store(folder).identity == _identity(export, options)
 
 

@@ -33,7 +33,6 @@ from src.history.sources import (
     TIME,
     Column,
     File,
-    Listed,
     shown,
 )
 
@@ -86,12 +85,18 @@ class Export:
         return tuple(file for table in self.tables for file, _ in table.files)
 
 
-def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None) -> Export:
+def match(
+    source: str,
+    files: Iterable[File],
+    left_out: dict[str, str],
+    columns: Mapping[str, str] | None = None,
+) -> Export:
     """Find the tables of an export.
 
     Args:
         source: as given.
-        listed: its files.
+        files: with tables.
+        left_out: why others are not read; more are added.
         columns: names of columns that the user says, see `layouts.custom_tables`.
 
     Raises:
@@ -104,8 +109,7 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
         tables = [table for table in TABLES if (table.layout == RECORDING) == recorded]
     found: dict[tuple[str, str], list[File]] = {}
     problems: dict[tuple[str, str], str] = {}
-    left_out = dict(listed.left_out)
-    for file in sorted(listed.files, key=lambda file: not file.has_rows):
+    for file in sorted(files, key=lambda file: not file.has_rows):
         name = table_name(file.name)
         if name in OTHERS:
             left_out[file.name] = f"{name}, another table"

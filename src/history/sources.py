@@ -85,14 +85,6 @@ class File:
     groups: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """The files of an export, and those that hold no table, with the reason."""
-
-    files: tuple[File, ...]
-    left_out: dict[str, str]
-
-
 @contextmanager
 def connect(
     workers: int = 1, memory: str = "1GB", spill: Path | None = None, *, ordered: bool = False
@@ -122,10 +114,13 @@ def connect(
             raise
 
 
-def list_files(source: str, connection: Any) -> Listed:
+def list_files(source: str, connection: Any) -> tuple[list[File], dict[str, str]]:
     """The tables in a folder, a bucket, or a glob of either.
 
     If there is a parquet file, only parquet files count; else CSV, else JSON.
+
+    Returns:
+        The files with tables, and why others are left out, by their names.
 
     Raises:
         TableError: nothing is there, or a file is unreadable.
@@ -159,7 +154,7 @@ def list_files(source: str, connection: Any) -> Listed:
             f"{source}: no parquet, CSV or JSON file in it; see docs/backtest.md for the layouts"
             f"{shown(left_out)}"
         )
-    return Listed(tuple(files), left_out)
+    return files, left_out
 
 
 def _is_needed(name: str) -> bool:

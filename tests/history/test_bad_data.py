@@ -1,6 +1,7 @@
 """Data that is missing, damaged or of the wrong kind is named, never taken for whole."""
 
 import re
+import resource
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from src.datasets.store import MANIFEST, open_store
 from src.datasets.tables import TableError
+from src.history.damage import explained
 from src.history.importing import ImportOptions, import_history
+from src.history.sources import connect
 from tests.backtest.data import (
     Transaction,
     write_cryo,
@@ -243,3 +246,21 @@ def test_each_missing_column_is_named(tmp_path: Path, etl: Path, table: str) -> 
         pq.write_table(pq.read_table(path).drop_columns([name]), path)
         with pytest.raises(TableError, match=name):
             imported(data)
+
+
+def test_a_file_that_may_not_grow_is_named_and_not_the_data(tmp_path):
+    """A quota is reported alike."""
+    path = tmp_path / "scores.parquet"
+
+    def write():
+        with connect() as engine, explained("data.csv", path, "make room"):
+            engine.sql(f"COPY (FROM range(100_000)) TO '{path}'")
+
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert caught.value.filename == str(path)
