@@ -1,6 +1,7 @@
 """The report about rules, on the synthetic sample."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -84,6 +85,29 @@ def test_it_counts_what_the_informational_detectors_name(
         "set": "evasions: split", "transactions": 1, "arbitrage": 0, "balanced": 1,
     }  # fmt: skip
     assert "| evasions: split | 1 | 0 | 1 |" in (tmp_path / "rules.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("poisoning_transfers", {"to_address": None}, "lacks the column to_address"),
+        ("exploit_transfers", {"value_raw": "1.5"}, "invalid literal for int"),
+        ("exploit_transfers", {"tx_from": ""}, ""),
+    ],
+)
+def test_damaged_tables_are_named(
+    folder, bundle_path, tmp_path, monkeypatch, capsys, name, change, said
+):
+    monkeypatch.setenv("MODEL_PATH", str(bundle_path))
+    data = shutil.copytree(folder, tmp_path / "data")
+    path = data / f"{name}.csv.gz"
+    table = pd.read_csv(path, dtype=str).assign(**change).dropna(axis="columns", how="all")
+    table.to_csv(path, index=False)
+    code = evaluate_rules.main(["--data", str(data), "--out", str(tmp_path)])
+    assert code == int(bool(said))
+    error = capsys.readouterr().err
+    assert said in error
+    assert (str(path) in error) == bool(said)
 
 
 def test_a_folder_without_the_tables_is_refused(tmp_path, capsys):

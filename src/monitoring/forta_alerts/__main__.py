@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,8 +10,6 @@ from src import cli
 from src.monitoring.forta_alerts.api import DEFAULT_URL
 
 URL_VARIABLE = "FORTA_API_URL"
-
-_BOT_ID_LENGTH = 66
 
 _DESCRIPTION = """\
 Read a day's alerts of a bot from the Forta API and report statistics: the anomaly and invalid
@@ -30,8 +29,7 @@ exit codes: 0 done, 1 the API failed or the day has no alerts, 2 wrong usage.
 
 def _bot(text: str) -> str:
     bot = text.strip().lower()
-    hexadecimal = bot.startswith("0x") and all(digit in "0123456789abcdef" for digit in bot[2:])
-    if len(bot) != _BOT_ID_LENGTH or not hexadecimal:
+    if not re.fullmatch("0x[0-9a-f]{64}", bot):
         raise argparse.ArgumentTypeError(f"{text!r} is not a bot id: 0x and 64 hexadecimal digits")
     return bot
 

@@ -57,7 +57,7 @@ def sections(figures: Figures) -> list[tuple[str, list[str]]]:
             [_ablation_table(figures), _seeds_text(figures)],
         ),
         ("Each feature alone", [_feature_table(figures)]),
-        ("What it cannot see", [_bullets(limits(figures))]),
+        ("What it cannot see", ["\n".join(f"- {line}" for line in limits(figures))]),
     ]
 
 
@@ -124,7 +124,7 @@ def _summary(figures: Figures) -> list[tuple[str, str]]:
             f"{row['recall_0.4%']['rows']:.0%}",
             f"of {one['attacks']} unseen attacks found at 0.4% of the background, {name}",
         )
-        for name, one in figures.get("unseen", {}).get("sets", {}).items()
+        for name, one in figures["unseen"]["sets"].items()
         for row in [one["detectors"].get(ATTACK_SCORE)]
         if row is not None and BENEFICIARY not in name
     ]
@@ -315,7 +315,3 @@ def _feature_table(figures: Figures) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)

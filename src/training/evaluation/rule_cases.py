@@ -15,9 +15,10 @@ from src.chain.names.book import published_routers
 from src.chain.networks import chain_ids_by_name, network
 from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
+from src.datasets.columns import TRANSFER_COLUMNS
 from src.datasets.location import EXPLOITS_FILE
 from src.datasets.store import is_store
-from src.datasets.tables import TableError, fungible, read_table
+from src.datasets.tables import TableError, fungible, read_table, require_columns
 from src.datasets.tokens import token_facts
 from src.datasets.training_set import exploit_hashes, load_tables
 from src.detection.assessment import Assessor
@@ -34,6 +35,10 @@ STRANGER = "0x" + "57" * 20
 # A poisoning row's label -> what it is.
 ATTEMPTS = ("poisoning_zero_value", "poisoning_counterfeit", "poisoning_tiny")
 PAYOFF = "poisoning_payoff"
+
+_POISONING_COLUMNS = (
+    "tx_hash", "label", "intended_addr", "is_sender_victim", *TRANSFER_COLUMNS[2:]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,12 @@ def background(folder: Path, facts: Facts) -> Iterator[Case]:
     kept = kept.drop_duplicates("tx_hash").sort_values(["block_number", "tx_index"])
     wanted = set(kept["tx_hash"])
     rows = fungible(transfers[transfers["tx_hash"].isin(wanted)])
-    by_hash = _transfers_by_hash(rows, "log_index")
+    by_hash = _transfers_by_hash(rows, "log_index", folder)
     book = CounterpartyBook()
     for tx in kept.itertuples():
         moved = by_hash.get(str(tx.tx_hash))
         if moved:
-            sender = str(tx.from_address).lower()
-            to = tx.to_address.lower() if isinstance(tx.to_address, str) else None
+            sender, to = _address(tx.from_address), _address(tx.to_address) or None
             nonce = getattr(tx, "nonce", None)
             nonce = None if pd.isna(nonce) else int(nonce)
             pairs = book.enter(moved, sender)
@@ -130,8 +134,8 @@ def background_of_calls(folder: Path, facts: Facts) -> Iterator[Case]:
         listed = listed[~listed["in_exploit_list"].astype(bool)].set_index("tx_hash")
         rows = read_table(path, ("tx_hash", "seq"))
         rows = rows[rows["tx_hash"].isin(listed.index)]
-        for tx_hash, moved in _transfers_by_hash(rows, "seq").items():
-            sender, to = (str(listed.at[tx_hash, side]).lower() for side in ("tx_from", "tx_to"))
+        for tx_hash, moved in _transfers_by_hash(rows, "seq", path).items():
+            sender, to = (_address(listed.at[tx_hash, side]) for side in ("tx_from", "tx_to"))
             yield Case(tx_hash, "background", facts.evidence(moved, sender, to))
 
 
@@ -148,13 +152,12 @@ def attacks(transactions: Path, transfers: Path, facts: Facts) -> Iterator[Case]
     rows = rows[rows["tx_hash"].isin(listed.index)]
     senders = dict(zip(rows["tx_hash"], rows["tx_from"], strict=True))
     chain_ids = chain_ids_by_name()
-    for tx_hash, moved in _transfers_by_hash(rows, "seq").items():
+    for tx_hash, moved in _transfers_by_hash(rows, "seq", transfers).items():
         row = listed.loc[tx_hash]
-        to = row.get("to_address")
         evidence = facts.evidence(
             moved,
-            senders[tx_hash].lower(),
-            to.lower() if isinstance(to, str) else None,
+            _address(senders[tx_hash]),
+            _address(row.get("to_address")) or None,
             chain_id=chain_ids.get(str(row.get("chain")), 1),
         )
         yield Case(str(row.get("evades", tx_hash)), "exploit", evidence)
@@ -167,14 +170,14 @@ def poisoning(folder: Path, facts: Facts) -> Iterator[Case]:
     and so is who sent it. An attempt is given a stranger as sender, as it must have had; a payoff
     its victim. `memory` holds one genuine payment of the victim to the imitated address.
     """
-    rows = read_table(folder / POISONING_FILE, ("tx_hash", "label", "intended_addr"))
+    rows = read_table(folder / POISONING_FILE, _POISONING_COLUMNS)
     rows = rows[rows["label"].isin([*ATTEMPTS, PAYOFF])].reset_index(names="order")
     for (tx_hash, kind), group in rows.groupby(["tx_hash", "label"], sort=True):
         moved: list[Transfer] = []
         memory: list[Transfer] = []
         for row in group.itertuples():
-            payer, payee = str(row.from_address).lower(), str(row.to_address).lower()
-            token = str(row.token_address).lower()
+            payer, payee = _address(row.from_address), _address(row.to_address)
+            token = _address(row.token_address)
             amount = _amount(row.value_raw, zero=kind == "poisoning_zero_value")
             moved.append(Transfer(token, payer, payee, amount, len(moved)))
             is_payer = str(row.is_sender_victim).lower().startswith("t")
@@ -195,20 +198,23 @@ def with_memory(case: Case) -> Evidence:
     return replace(case.evidence, look_alikes=pairs)
 
 
-def _transfers_by_hash(rows: pd.DataFrame, order: str) -> dict[str, list[Transfer]]:
+def _transfers_by_hash(rows: pd.DataFrame, order: str, path: Path) -> dict[str, list[Transfer]]:
+    require_columns(rows, TRANSFER_COLUMNS[2:], str(path))
     found: dict[str, list[Transfer]] = {}
     row: Any
     for row in rows.sort_values(["tx_hash", order], kind="stable").itertuples():
-        found.setdefault(str(row.tx_hash), []).append(
-            Transfer(
-                str(row.token_address).lower(),
-                str(row.from_address).lower(),
-                str(row.to_address).lower(),
-                int(row.value_raw),
-                int(getattr(row, order)),
-            )
-        )
+        token, payer, payee = map(_address, (row.token_address, row.from_address, row.to_address))
+        try:
+            transfer = Transfer(token, payer, payee, int(row.value_raw), int(getattr(row, order)))
+        except (TypeError, ValueError) as error:
+            raise TableError(f"{path}, transaction {row.tx_hash}: {error}") from error
+        found.setdefault(str(row.tx_hash), []).append(transfer)
     return found
+
+
+def _address(value: Any) -> str:
+    """In lower case; "" where it is unknown, as in a `TransactionSet`."""
+    return value.lower() if isinstance(value, str) else ""
 
 
 def _amount(value: Any, *, zero: bool) -> int:

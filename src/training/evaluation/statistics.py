@@ -116,14 +116,14 @@ class Bootstrap:
         shares: Floats = weights @ flagged / weights.sum(axis=1)
         return shares
 
-    def average_precision(self, weights: Floats, repetitions: int = 200) -> Floats:
-        """Average precision of the first repetitions."""
+    def average_precision(self, weights: Floats) -> Floats:
+        """Average precision of the first repetitions; of all it would take minutes."""
         labels = np.concatenate([np.zeros(len(self._ordered)), np.ones(len(weights[0]))])
         scores = np.concatenate([self._ordered, self._scored.exploits])
         return np.array(
             [
                 average_precision_score(labels, scores, sample_weight=np.concatenate(pair))
-                for pair in zip(self._background[:repetitions], weights[:repetitions], strict=True)
+                for pair in zip(self._background[:200], weights[:200], strict=True)
             ]
         )
 

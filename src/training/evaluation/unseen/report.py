@@ -13,9 +13,7 @@ Sections = list[tuple[str, list[str]]]
 
 def unseen_sections(figures: Figures) -> Sections:
     """What both models do on attacks that they were not fitted on."""
-    unseen = figures.get("unseen")
-    if unseen is None:
-        return []
+    unseen = figures["unseen"]
     sets = unseen["sets"]
     return [
         (
@@ -36,7 +34,7 @@ def unseen_sections(figures: Figures) -> Sections:
             "The budget on three backgrounds",
             [_backgrounds_table(unseen["backgrounds"]), _alarms_text(unseen["alarms"])],
         ),
-        *_robustness_section(unseen.get("robustness")),
+        *_robustness_section(unseen["robustness"]),
     ]
 
 
@@ -134,7 +132,7 @@ def _alarms_text(alarms: Figures) -> str:
     )
 
 
-def _robustness_section(robustness: Figures | None) -> Sections:
+def _robustness_section(robustness: Figures) -> Sections:
     if not robustness:
         return []
     paragraphs = [
