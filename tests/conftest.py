@@ -58,6 +58,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (item.get_closest_marker("integration") is not None) == in_turn)
 
 
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One process has each file, and one all those that share a service and a browser."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return WEB_PAGES if file.startswith(WEB_PAGES) else file
+
+    return Scheduling(config, log)
+
+
+WEB_PAGES = "tests/service/web/"
 ALICE = "0x" + "a1" * 20
 BOB = "0x" + "b2" * 20
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"

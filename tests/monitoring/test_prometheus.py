@@ -1,11 +1,10 @@
 """A real Prometheus: it accepts our files, and every metric that they name moves under traffic."""
 
-import os
 import shutil
 import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -16,6 +15,7 @@ from src.demo.processes import free_port, running
 from src.monitoring import exposition, metrics, screening_metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 from tests.monitoring.test_metrics import named_metrics
+from tests.service.serving import serving
 from tests.support.fake_chain import FakeNode, serve, usual_token
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -125,28 +125,6 @@ def prometheus(folder, targets):
         yield url
 
 
-@contextmanager
-def service(folder):
-    """`npm run serve`, on its recorded blocks, with two workers."""
-    port = free_port()
-    env = {name: text for name, text in os.environ.items() if not name.startswith("FORTA_")}
-    env |= {
-        "SERVICE_DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
-        "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
-        "TMPDIR": str(folder),
-    }
-    env.pop("JSON_RPC_URL", None)
-    command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"]
-    with (
-        (folder / "service.log").open("wb") as log,
-        running(
-            command, folder=folder, patience=30, cwd=ROOT, env=env, stdout=log, stderr=log
-        ) as process,
-    ):
-        wait_until(lambda: is_up(f"http://127.0.0.1:{port}/metrics"), process)
-        yield f"127.0.0.1:{port}"
-
-
 def is_up(url):
     try:
         return requests.get(url, timeout=PATIENCE).ok
@@ -240,13 +218,16 @@ def test_every_metric_that_dashboard_and_rules_name_moves_under_traffic(start_bo
 
 def test_the_service_is_scraped_whichever_worker_answers(tmp_path):
     program("prometheus")
-    with service(tmp_path) as target, prometheus(tmp_path, {"service": target}) as scraper:
-        requests.get(f"http://{target}/docs", timeout=PATIENCE)
+    with (
+        serving(tmp_path) as (url, _),
+        prometheus(tmp_path, {"service": urlsplit(url).netloc}) as scraper,
+    ):
+        requests.get(f"{url}/docs", timeout=PATIENCE)
         name = "token_transfers_http_requests_total"
         wait_until(lambda: values(scraper, name))
         before = sum(float(value) for value in values(scraper, name).values())
         for _ in range(20):
-            requests.get(f"http://{target}/docs", timeout=PATIENCE)
+            requests.get(f"{url}/docs", timeout=PATIENCE)
         wait_until(
             lambda: sum(float(value) for value in values(scraper, name).values()) >= before + 20
         )

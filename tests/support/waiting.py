@@ -15,19 +15,23 @@ FOR_EVER = 3600.0
 PATIENCE = 600.0
 """Seconds for what will happen: a server starts, a process ends, an answer comes."""
 
-_POLL_SECONDS = 0.02
+_MIN_POLL_SECONDS, _MAX_POLL_SECONDS = 0.02, 0.5
 
 
 def wait_until(
     condition: Callable[[], object], process: "subprocess.Popen[Any] | None" = None
 ) -> None:
-    """Poll until `condition()` holds; fail at once when the process that is to meet it ends."""
-    end = time.monotonic() + PATIENCE
+    """Poll until `condition()` holds; fail at once when the process that is to meet it ends.
+
+    The longer it takes the less often it is polled: polls take time from what they wait for.
+    """
+    start = time.monotonic()
     while not condition():
         ended = None if process is None else process.poll()
         assert ended is None, f"the process ended with {ended}"
-        assert time.monotonic() < end, "the condition was not met"
-        time.sleep(_POLL_SECONDS)
+        waited = time.monotonic() - start
+        assert waited < PATIENCE, "the condition was not met"
+        time.sleep(min(max(_MIN_POLL_SECONDS, waited / 20), _MAX_POLL_SECONDS))
 
 
 class FakeClock:

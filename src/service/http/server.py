@@ -151,12 +151,13 @@ def run_uvicorn(
         **options,
     )
     try:
+        sockets = [config.bind_socket()]  # a port that is in use is known before anything is loaded
         if workers > 1:
-            group = _Workers(config, [config.bind_socket()])
+            group = _Workers(config, sockets)
             group.run()
             return 1 if group.have_failed else 0
         server = uvicorn.Server(config)
-        server.run()
+        server.run(sockets)
     except SystemExit as stop:  # such as for a port that is in use
         return 1 if stop.code else 0
     return 0 if server.started else 1

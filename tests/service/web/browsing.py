@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,8 @@ from shutil import which
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from src.demo.contracts import ROOT
-from src.demo.processes import free_port, running
-from tests.support.waiting import PATIENCE, wait_until
+from tests.service.serving import serving
+from tests.support.waiting import PATIENCE
 
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or which("chromium") or which("chromium-browser")
 
@@ -33,33 +31,9 @@ expect.set_options(timeout=PATIENCE * 1000)
 @contextmanager
 def service(folder: Path, **settings: str) -> Iterator[str]:
     """The real service in a process of its own, on a database of its own; yields its address."""
-    port = free_port()
-    unwanted = ("JSON_RPC_URL", "SERVICE_API_KEYS", "DATABASE_URL")
-    environ = {name: value for name, value in os.environ.items() if name not in unwanted}
-    environ |= {
-        "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
-        "CACHE_DIR": str(folder / "cache"),
-        "TMPDIR": str(folder),
-        "ANALYSIS_DIRECT_BLOCKS": "10",
-        "LOOKUP_DEADLINE_SECONDS": "25",
-        **settings,
-    }
-    command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "1"]
-    log = folder / "service.log"
-    try:
-        with (
-            log.open("wb") as output,
-            running(
-                command, folder=folder, patience=30, cwd=ROOT, env=environ,
-                stdout=output, stderr=output,
-            ) as process,
-        ):  # fmt: skip
-            base = f"http://127.0.0.1:{port}"
-            wait_until(lambda: json_at(f"{base}/readyz") is not None, process)
-            yield base
-    except AssertionError as error:
-        error.add_note(log.read_text()[-3000:])
-        raise
+    settings = {"CACHE_DIR": str(folder / "cache"), "ANALYSIS_DIRECT_BLOCKS": "10"} | settings
+    with serving(folder, workers=1, **settings) as (base, _):
+        yield base
 
 
 def json_at(url: str):
