@@ -1,8 +1,9 @@
 """Kills backtests: `python -m tests.backtest.killer SEED TIMES OUT ARGUMENTS...`.
 
-Each run is a fork of this process, which has no threads, and gets SIGKILL at a step of its work
+Each run is a fork of this process, which has imported all that it needs, and gets SIGKILL at a step of its work
 that is drawn by chance, see `kill_at`. Prints how many had not ended before. A process of its own,
-because forking one with threads is not sound.
+because forking one whose
+own threads run is not sound.
 """
 
 import os
@@ -10,6 +11,7 @@ import random
 import sys
 from pathlib import Path
 
+from src.backtest import run  # noqa: F401  once, not in each fork
 from src.backtest.__main__ import main
 from tests.support.killing import kill_at
 

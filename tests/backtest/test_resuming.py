@@ -1,8 +1,12 @@
 """Slices, order and interruptions do not change what a run writes."""
 
 import json
+import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,81 +18,91 @@ from src.cli import CommandError
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import (
     write_dataset,
-    write_etl,
 )
 from tests.backtest.runs import THRESHOLD, content_of, rows_of, run
 
+CUT = ("--slice-transfers", "60")
 
-def test_slices_change_nothing_but_look_alikes_across_them(tmp_path, etl):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert run(etl, whole) == 0
-    assert run(etl, cut, "--slice-transfers", "60") == 0
-    assert len(list((cut / "journal").iterdir())) > 5
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, etl):
+    """The output of a run in one slice."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert run(etl, out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory, etl):
+    """The output of a run in several slices."""
+    out = tmp_path_factory.mktemp("cut") / "out"
+    assert run(etl, out, *CUT) == 0
+    assert len(list((out / "journal").iterdir())) > 5
+    return out
+
+
+def test_slices_change_nothing_but_look_alikes_across_them(whole, cut):
     scores = ["anomaly_score", "block_number", "n_transfers", "prediction"]
     assert rows_of(whole)[scores].equals(rows_of(cut)[scores].loc[rows_of(whole).index])
 
 
-def test_unordered_tables_are_put_in_order(tmp_path, history):
+def test_unordered_tables_are_put_in_order(tmp_path, history, cut):
     data, out = tmp_path / "data", tmp_path / "out"
     write_dataset(data, history)
-    write_etl(tmp_path / "etl", history)
-    assert run(data, out, "--slice-transfers", "60") == 0
-    assert run(tmp_path / "etl", tmp_path / "straight", "--slice-transfers", "60") == 0
+    assert run(data, out, *CUT) == 0
     assert len(list((out / "journal").iterdir())) > 5
     scores = ["anomaly_score", "block_number", "n_transfers", "prediction"]
-    straight = rows_of(tmp_path / "straight")[scores]
+    straight = rows_of(cut)[scores]
     assert rows_of(out)[scores].loc[straight.index].equals(straight)
 
 
 @pytest.mark.integration
-def test_a_run_killed_at_five_moments_resumes_to_the_same_output(tmp_path, etl):
-    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    more = ["--slice-transfers", "40", "--workers", "2"]
-    assert run(etl, undisturbed, *more) == 0
-    arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *more]
-    command = [sys.executable, "-m", "tests.backtest.killer", "0", "5", str(out), *arguments]
+def test_a_run_killed_at_four_moments_resumes_to_the_same_output(tmp_path, etl, cut):
+    out = tmp_path / "out"
+    arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *CUT]
+    command = [
+        sys.executable, "-m", "tests.backtest.killer", "0", "4", str(out), *arguments,
+        "--workers", "2",
+    ]  # fmt: skip
     found = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert int(found.stdout) >= 3  # the later ones may find nothing left to do
-    assert run(etl, out, *more) == 0
-    assert content_of(out) == content_of(undisturbed)
+    assert run(etl, out, *CUT) == 0
+    assert content_of(out) == content_of(cut)
 
 
-def test_what_no_journal_vouches_for_is_done_again(tmp_path, etl):
+def test_what_no_journal_vouches_for_is_done_again(tmp_path, etl, cut):
     out = tmp_path / "out"
-    assert run(etl, out, "--slice-transfers", "60") == 0
-    expected = content_of(out)
+    shutil.copytree(cut, out)
     entries = sorted((out / "journal").iterdir())
     entries[0].unlink()
     part = json.loads(entries[1].read_text())["parts"]
     (out / next(iter(part))).write_bytes(b"half")
     (out / "decisions" / ".unfinished-x").write_bytes(b"half")
     (out / ".unfinished-x-report.html").write_bytes(b"half")
-    assert run(etl, out, "--slice-transfers", "60") == 0
-    assert content_of(out) == expected
+    assert run(etl, out, *CUT) == 0
+    assert content_of(out) == content_of(cut)
 
 
-@pytest.mark.integration
-def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path, etl):
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond this size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path, etl, whole, capfd):
     out = tmp_path / "out"
-    code = (
-        "import resource, sys; from src.backtest.__main__ import main;"
-        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY));"
-        "sys.exit(main(sys.argv[1:]))"
-    )
-    arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD)]
-    found = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert found.returncode == 1
-    assert "File too large" in found.stderr
-    assert "resumes" in found.stderr
-    assert "Traceback" not in found.stderr
+    with largest_file(4000):
+        assert run(etl, out) == 1
+    said = capfd.readouterr().err
+    assert "File too large" in said
+    assert "resumes" in said
+    assert "Traceback" not in said
     assert list(out.rglob("*.parquet*")) == []
     assert run(etl, out) == 0
-    assert run(etl, tmp_path / "other") == 0
-    assert content_of(out) == content_of(tmp_path / "other")
+    assert content_of(out) == content_of(whole)
 
 
 def test_two_runs_into_one_folder_are_refused(tmp_path, etl, capsys):
@@ -97,9 +111,8 @@ def test_two_runs_into_one_folder_are_refused(tmp_path, etl, capsys):
     assert "another backtest is writing" in capsys.readouterr().err
 
 
-def test_another_question_does_not_go_on_with_a_run(tmp_path, etl, capsys):
-    assert run(etl, tmp_path / "out") == 0
-    assert main(["--data", str(etl), "--out", str(tmp_path / "out"), "--threshold", "0.9"]) == 1
+def test_another_question_does_not_go_on_with_a_run(etl, whole, capsys):
+    assert main(["--data", str(etl), "--out", str(whole), "--threshold", "0.9"]) == 1
     assert "another threshold" in capsys.readouterr().err
 
 
