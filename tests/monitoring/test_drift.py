@@ -94,18 +94,18 @@ def reference(model, traffic):
     return sample_of(model, *halves(traffic, 0)[0])
 
 
-def test_the_same_traffic_raises_no_alarm_in_60_draws(model, traffic):
+def test_the_same_traffic_raises_no_alarm_in_30_draws(model, traffic):
     blocks = traffic.table["block_number"].unique()
     alarms = 0
     for seed in range(10):
         mixed = np.random.default_rng(seed).permutation(blocks)
         used, others = mixed[:BLOCKS_A_SAMPLE], mixed[BLOCKS_A_SAMPLE:]
         before = sample_of(model, *of_blocks(traffic, used))
-        for draw in range(6):
+        for draw in range(3):
             now = np.random.default_rng([seed, draw]).choice(others, BLOCKS_A_SAMPLE, replace=False)
             current = sample_of(model, of_blocks(traffic, now)[0])
             alarms += compare(before, current).verdict is not Verdict.OK
-    assert alarms <= 3
+    assert alarms <= 1
 
 
 def shifted(batch: TransferBatch, kind: str) -> TransferBatch:

@@ -64,7 +64,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder: Path = tmp_path_factory.mktemp("client")
     model = write_card_model(folder)
     keys = {"SERVICE_API_KEYS": f"analyst:{KEY}", "FRAUD_MODEL_PATH": str(model)}
-    with serving(folder, **keys) as (url, process):
+    with serving(folder, workers=1, **keys) as (url, process):
         generate(url, folder)
         sys.path.insert(0, str(folder))
         made = Client(url, importlib.import_module(NAME))
