@@ -1,9 +1,8 @@
 """Kills backtests: `python -m tests.backtest.killer SEED TIMES OUT ARGUMENTS...`.
 
-Each run is a fork of this process, which has imported all that it needs, and gets SIGKILL at a step of its work
-that is drawn by chance, see `kill_at`. Prints how many had not ended before. A process of its own,
-because forking one whose
-own threads run is not sound.
+Each run is a fork of this process, which has imported what they need, and gets SIGKILL at a step of
+its work that is drawn by chance, see `kill_at`. Prints how many had not ended before. A process of
+its own, because forking one in which Python's threads run is not sound.
 """
 
 import os
