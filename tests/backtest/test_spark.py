@@ -195,6 +195,7 @@ def environment(python: str = sys.executable) -> dict[str, str]:
     return {
         **os.environ,
         "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_CONF_DIR": str(Path(__file__).parent / "spark"),
         "PYSPARK_PYTHON": python,
         "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # start sooner
     }
