@@ -139,6 +139,24 @@ def test_the_error_without_java_names_the_package(tmp_path, data):
     assert "Traceback" not in found.stderr
 
 
+@pytest.fixture
+def signed(tmp_path, monkeypatch):
+    """Signed models, whose files have equal names, and a signed policy."""
+    key = new_private_key()
+    monkeypatch.setenv("MODEL_PUBLIC_KEY", public_key(key))
+    for kind, file in (("MODEL", "isolation_forest.pkl"), ("ATTACK_MODEL", "attack_model.npz")):
+        model = tmp_path / kind / f"model{Path(file).suffix}"
+        model.parent.mkdir()
+        shutil.copy(PROJECT_ROOT / file, model)
+        shutil.copy(manifest_path(PROJECT_ROOT / file), manifest_path(model))
+        sign_model(model, key)
+        monkeypatch.setenv(f"{kind}_PATH", str(model))
+    policy = shutil.copy(PROJECT_ROOT / "policy.yaml", tmp_path / "policy.yaml")
+    write_signature(policy, key)
+    monkeypatch.setenv("POLICY_PATH", str(policy))
+
+
+@pytest.mark.usefixtures("signed")  # which are sent
 def test_machines_without_the_project_give_the_same_bytes_also_when_one_is_killed(
     tmp_path, data, expected, monkeypatch
 ):
@@ -155,35 +173,15 @@ def test_machines_without_the_project_give_the_same_bytes_also_when_one_is_kille
     assert content_of(out) == expected
 
 
-def test_signed_models_of_equal_names_are_sent(tmp_path, data, expected, monkeypatch):
-    key = new_private_key()
-    monkeypatch.setenv("MODEL_PUBLIC_KEY", public_key(key))
-    for kind, file in (("MODEL", "isolation_forest.pkl"), ("ATTACK_MODEL", "attack_model.npz")):
-        model = tmp_path / kind / f"model{Path(file).suffix}"
-        model.parent.mkdir()
-        shutil.copy(PROJECT_ROOT / file, model)
-        shutil.copy(manifest_path(PROJECT_ROOT / file), manifest_path(model))
-        sign_model(model, key)
-        monkeypatch.setenv(f"{kind}_PATH", str(model))
-    policy = shutil.copy(PROJECT_ROOT / "policy.yaml", tmp_path / "policy.yaml")
-    write_signature(policy, key)
-    monkeypatch.setenv("POLICY_PATH", str(policy))
-    with on_spark(data, tmp_path / "out", "local[2]") as job:
-        assert job.wait(PATIENCE) == 0
-    assert content_of(tmp_path / "out") == expected
-
-
 @contextmanager
 def on_spark(
-    data: Path, out: Path, master: str, archives: Path | None = None
+    data: Path, out: Path, master: str, archives: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
     arguments = ["--data", data, "--out", out, "--threshold", str(THRESHOLD), *SLICES]
-    arguments += ["--engine", "spark", "--master", master]
-    if archives is not None:
-        arguments += ["--archives", archives]
+    arguments += ["--engine", "spark", "--master", master, "--archives", archives]
     command = [sys.executable, "-m", "src.backtest", *arguments]
-    python = sys.executable if archives is None else str(PYTHON)
-    job = subprocess.Popen(supervised(command), cwd=PROJECT_ROOT, env=environment(python))
+    environ = environment(str(PYTHON))
+    job = subprocess.Popen(supervised(command), cwd=PROJECT_ROOT, env=environ)
     try:
         yield job
     finally:
