@@ -184,7 +184,7 @@ WRONG = [
     ("report", f"0x{'0' * 64} --out READONLY/x.html", "READONLY/x.html: Permission denied"),
     ("retrain", "--store MISSING", "no store at MISSING"),
     ("retrain", "--store FOLDER --data MISSING", "MISSING"),
-    ("retrain", "--store FOLDER --feedback UNREADABLE", "Permission denied"),
+    ("retrain", "--store FOLDER --kind fraud --label L --data UNREADABLE", "Permission denied"),
     ("retrain", "--jobs x", "'x' is not a whole number from 1 up"),
     ("sbom", "--out READONLY/x", "READONLY/x: Permission denied"),
     ("score", "--transactions UNREADABLE --transfers EMPTY --out FOLDER/s.csv", "Permission"),
